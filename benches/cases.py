@@ -1,0 +1,142 @@
+"""What is timed, as data."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+_DTYPES = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
+_MIB = 2**20
+# Weights are used in turn, so many of them that no cache holds them all.
+_ROTATED = 256 * _MIB
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table: an operation, its inputs, and how to time it."""
+
+    name: str
+    operation: str
+    inputs: Callable[[np.random.Generator], tuple[Array, ...]] = lambda _: ()
+    reference: Callable[..., Array] | None = None
+    places: tuple[str, ...] = ("cpu", "gpu")
+    out: bool = False
+    bytes: int = 0
+    """Memory that one call has to move: the rate is GB/s."""
+    flops: int = 0
+    """Arithmetic of one call, where that is the limit: the rate is GFLOP/s."""
+    copies: int = 1
+    """How many sets of inputs are used in turn."""
+    number: int = 1
+    """How many calls make one sample. The device is waited for at its end."""
+    clock: Literal["wall", "processor", "own"] = "wall"
+    """`processor`: the process's processor time, and the device is not waited for. `own`: the call returns seconds."""
+    large: bool = False
+    """Whether it needs ``--large``."""
+
+
+def _random(random: np.random.Generator, shape: tuple[int, ...], dtype: str = "f32") -> Array:
+    return random.standard_normal(shape, dtype=np.float32).astype(_DTYPES[dtype], copy=False)
+
+
+def _silu(x: Array) -> Array:
+    return np.asarray(x / (1 + np.exp(-x)))
+
+
+def _matmul_vec(w: Array, x: Array) -> Array:
+    """Multiply in float32, some rows at a time, so that 16-bit weights are never all widened at once."""
+    wide = x.astype(np.float32)
+    return np.concatenate([w[row : row + 1024].astype(np.float32, copy=False) @ wide for row in range(0, len(w), 1024)])
+
+
+def _matmul_vec_case(rows: int, columns: int, dtype: str, places: tuple[str, ...]) -> Case:
+    size = rows * columns * _DTYPES[dtype].itemsize
+    return Case(
+        name=f"matmul_vec {dtype} {rows}x{columns}",
+        operation="matmul_vec",
+        inputs=lambda random: (_random(random, (rows, columns), dtype), _random(random, (columns,), dtype)),
+        reference=_matmul_vec,
+        places=places,
+        bytes=size + (rows + columns) * _DTYPES[dtype].itemsize,
+        copies=-(-_ROTATED // size),
+    )
+
+
+def _elementwise_case(operation: str, reference: Callable[..., Array], arity: int, out: bool) -> Case:
+    size = 16 * _MIB
+    return Case(
+        name=f"{operation} f32 16M{' out=' if out else ''}",
+        operation=operation,
+        inputs=lambda random: tuple(_random(random, (size,)) for _ in range(arity)),
+        reference=reference,
+        out=out,
+        bytes=(arity + 1) * size * 4,
+    )
+
+
+def _call_case(name: str, operation: str, reference: Callable[..., Array], *shapes: tuple[int, ...]) -> Case:
+    return Case(
+        name=f"{name}, one call",
+        operation=operation,
+        inputs=lambda random: tuple(_random(random, shape) for shape in shapes),
+        reference=reference,
+        places=("cpu",),
+        number=2000,
+    )
+
+
+def _transfer_cases(mebibytes: int, large: bool) -> Iterator[Case]:
+    for operation, name in (("upload", "upload"), ("read_back", "read back")):
+        yield Case(
+            name=f"{name} {mebibytes} MiB",
+            operation=operation,
+            inputs=lambda random: (_random(random, (mebibytes * _MIB // 4,)),),
+            reference=np.asarray,
+            places=("gpu",),
+            bytes=mebibytes * _MIB,
+            large=large,
+        )
+
+
+CASES: tuple[Case, ...] = (
+    *(
+        _matmul_vec_case(rows, 4096, dtype, ("cpu", "gpu") if rows == 4096 else ("cpu",))
+        for rows in (4096, 11008)
+        for dtype in _DTYPES
+    ),
+    *(_matmul_vec_case(16384, 16384, dtype, ("gpu",)) for dtype in ("f32", "f16")),
+    *(
+        _elementwise_case(operation, reference, arity, out)
+        for operation, reference, arity in (("add", np.add, 2), ("multiply", np.multiply, 2), ("silu", _silu, 1))
+        for out in (False, True)
+    ),
+    _call_case("add 64", "add", np.add, (64,), (64,)),
+    _call_case("add 1024", "add", np.add, (1024,), (1024,)),
+    _call_case("silu 64", "silu", _silu, (64,)),
+    _call_case("matmul_vec 8x8", "matmul_vec", np.matmul, (8, 8), (8,)),
+    _call_case("matmul_vec 64x64", "matmul_vec", np.matmul, (64, 64), (64,)),
+    Case(
+        name="add 1024 in a chain",
+        operation="chain",
+        inputs=lambda random: (_random(random, (1024,)), _random(random, (1024,))),
+        reference=np.add,
+        places=("gpu",),
+        number=1000,
+        clock="processor",
+    ),
+    Case(
+        name="NumPy 1024, silu, NumPy",
+        operation="round_trip",
+        inputs=lambda random: (_random(random, (1024,)),),
+        reference=_silu,
+        places=("gpu",),
+        number=100,
+    ),
+    *_transfer_cases(256, large=False),
+    *_transfer_cases(1024, large=True),
+    Case(name="import, beyond NumPy's own", operation="import_time", places=("cpu",), clock="own"),
+)

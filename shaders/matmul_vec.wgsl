@@ -1,0 +1,106 @@
+// out[b, i] = sum over j of w[b, i, j] * x[b, j], for matrices whose rows lie in memory one after another.
+//
+// A workgroup computes four rows at once (the rows of all batches counted through), so that every invocation has four
+// loads of w in flight for each load of x. It walks `chunk` elements of the rows; `splits` workgroups share a row when
+// there are few rows, each writing its own partial sum.
+struct Params {
+    // Places and strides count elements. Strides wrap around, so that they may be negative.
+    w_offset: u32,
+    w_batch: u32,
+    w_row: u32,
+    w_column: u32,
+    x_offset: u32,
+    x_batch: u32,
+    x_column: u32,
+    out_offset: u32,
+    // From one split's results to the next one's.
+    out_split: u32,
+    rows: u32,
+    batches: u32,
+    columns: u32,
+    splits: u32,
+    chunk: u32,
+    unused_1: u32,
+    unused_2: u32,
+}
+var<immediate> params: Params;
+
+// alias Accumulator: vec4<f32> or vec4<i32>
+//! import {ACCUMULATOR}
+//! import {W} as w
+//! import {W_ACCESS} as w
+//! import {X} as x
+//! import {X_ACCESS} as x
+
+@group(0) @binding(0) var<storage, read> w_data: array<w_Stored>;
+@group(0) @binding(1) var<storage, read> x_data: array<x_Stored>;
+@group(0) @binding(2) var<storage, read_write> out_data: array<u32>;
+
+override WORKGROUP: u32 = 64u;
+
+//! import {REDUCE}
+
+fn add_up(value: Accumulator) -> Element { return (value.x + value.y) + (value.z + value.w); }
+
+// Where a row of w begins, and the vector that it meets.
+fn starts(row: u32) -> vec2<u32> {
+    let batch = row / params.rows;
+    return vec2<u32>(
+        params.w_offset + batch * params.w_batch + (row - batch * params.rows) * params.w_row,
+        params.x_offset + batch * params.x_batch,
+    );
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    lanes: Lanes,
+) {
+    let lane = lanes.lane;
+    let index = group.y * groups.x + group.x;
+    let split = index % params.splits;
+    let first = index / params.splits * 4u;
+    let total = params.rows * params.batches;
+    if (first >= total) { return; }
+    let begin = split * params.chunk;
+    let end = min(begin + params.chunk, params.columns);
+    let start_0 = starts(first);
+    let start_1 = starts(min(first + 1u, total - 1u));
+    let start_2 = starts(min(first + 2u, total - 1u));
+    let start_3 = starts(min(first + 3u, total - 1u));
+    var sum_0 = Accumulator();
+    var sum_1 = Accumulator();
+    var sum_2 = Accumulator();
+    var sum_3 = Accumulator();
+    if (start_0.y == start_3.y) {
+        // All four rows meet the same vector: read it once.
+        for (var i = begin + lane * 4u; i < end; i += WORKGROUP * 4u) {
+            let x = Accumulator(x_four(start_0.y, params.x_column, i, end));
+            sum_0 += Accumulator(w_four(start_0.x, params.w_column, i, end)) * x;
+            sum_1 += Accumulator(w_four(start_1.x, params.w_column, i, end)) * x;
+            sum_2 += Accumulator(w_four(start_2.x, params.w_column, i, end)) * x;
+            sum_3 += Accumulator(w_four(start_3.x, params.w_column, i, end)) * x;
+        }
+    } else {
+        for (var i = begin + lane * 4u; i < end; i += WORKGROUP * 4u) {
+            sum_0 += Accumulator(w_four(start_0.x, params.w_column, i, end))
+                * Accumulator(x_four(start_0.y, params.x_column, i, end));
+            sum_1 += Accumulator(w_four(start_1.x, params.w_column, i, end))
+                * Accumulator(x_four(start_1.y, params.x_column, i, end));
+            sum_2 += Accumulator(w_four(start_2.x, params.w_column, i, end))
+                * Accumulator(x_four(start_2.y, params.x_column, i, end));
+            sum_3 += Accumulator(w_four(start_3.x, params.w_column, i, end))
+                * Accumulator(x_four(start_3.y, params.x_column, i, end));
+        }
+    }
+    let mine = Accumulator(add_up(sum_0), add_up(sum_1), add_up(sum_2), add_up(sum_3));
+    let sums = workgroup_sum(mine, lanes);
+    let out = params.out_offset + split * params.out_split + first;
+    if (lane == 0u) {
+        out_data[out] = bitcast<u32>(sums.x);
+        if (first + 1u < total) { out_data[out + 1u] = bitcast<u32>(sums.y); }
+        if (first + 2u < total) { out_data[out + 2u] = bitcast<u32>(sums.z); }
+        if (first + 3u < total) { out_data[out + 3u] = bitcast<u32>(sums.w); }
+    }
+}

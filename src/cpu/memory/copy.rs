@@ -1,0 +1,80 @@
+//! Copies of large blocks by several threads.
+#![expect(unsafe_code, reason = "it copies from pointer to pointer")]
+
+use std::sync::OnceLock;
+
+use crate::cpu::simd::{Kernel, Level, Simd};
+use crate::cpu::threads::{self, Shared};
+
+/// Shorter copies are not worth a second thread.
+const ALONE: usize = 1 << 20;
+/// Longer copies leave the caches alone: what they write would not stay there.
+const STREAM: usize = 16 << 20;
+const CHUNK: usize = 1 << 20;
+
+/// `memcpy`, by all of the CPU's threads when the block is large.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`].
+pub unsafe fn copy_bytes(destination: *mut u8, source: *const u8, len: usize) {
+    static MACHINE: OnceLock<(Level, usize)> = OnceLock::new();
+    if len < ALONE {
+        // SAFETY: the caller's promise.
+        unsafe { destination.copy_from_nonoverlapping(source, len) };
+        return;
+    }
+    let &(level, threads) = MACHINE.get_or_init(|| (Level::available()[0], threads::default_count().unwrap_or(1)));
+    // SAFETY: chunks lie apart from each other, and the blocks do too.
+    let blocks = unsafe { Shared::new((destination, source)) };
+    threads::for_each_chunk(threads, len.div_ceil(CHUNK), |chunk| {
+        let start = chunk * CHUNK;
+        let part = CHUNK.min(len - start);
+        let (destination, source) = blocks.get();
+        // SAFETY: chunks lie inside the blocks.
+        unsafe {
+            let (destination, source) = (destination.add(start), source.add(start));
+            if len < STREAM {
+                destination.copy_from_nonoverlapping(source, part);
+            } else {
+                copy_streamed(level, destination, source, part);
+            }
+        }
+    });
+}
+
+/// `memcpy` past the caches, by this thread.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`].
+pub(crate) unsafe fn copy_streamed(level: Level, destination: *mut u8, source: *const u8, len: usize) {
+    level.run(Streamed { destination, source, len });
+}
+
+struct Streamed {
+    destination: *mut u8,
+    source: *const u8,
+    len: usize,
+}
+
+impl Kernel for Streamed {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let Self { destination, source, len } = self;
+        let width = size_of::<V>();
+        let before = destination.align_offset(width).min(len);
+        let whole = (len - before) / width * width;
+        // SAFETY: the parts before, in and after the aligned middle make up `len` bytes.
+        unsafe {
+            destination.copy_from_nonoverlapping(source, before);
+            let mut place = before;
+            while place < before + whole {
+                V::load_f32(source.add(place).cast()).stream_f32(destination.add(place).cast());
+                place += width;
+            }
+            destination.add(place).copy_from_nonoverlapping(source.add(place), len - place);
+        }
+        V::fence();
+    }
+}

@@ -1,0 +1,165 @@
+//! Eight lanes of AVX2, with FMA and F16C.
+#![expect(unsafe_code, reason = "intrinsics need the features that `run` is entered with")]
+
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::{Kernel, Simd};
+
+/// Runs a kernel compiled for AVX2, FMA and F16C.
+///
+/// # Safety
+/// The machine has the features named.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<F32x8>()
+}
+
+#[derive(Clone, Copy)]
+struct F32x8(__m256);
+
+#[inline(always)]
+fn to_f16(vector: F32x8) -> __m128i {
+    // SAFETY: as for `Simd` below.
+    unsafe { _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(vector.0) }
+}
+
+#[inline(always)]
+fn to_bf16(vector: F32x8) -> __m128i {
+    // SAFETY: as for `Simd` below.
+    unsafe {
+        let bits = _mm256_castps_si256(vector.0);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(vector.0, vector.0));
+        let high = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+        _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high))
+    }
+}
+
+/// 2^exponent, for exponents of normal numbers.
+#[inline(always)]
+fn power_of_two(exponent: __m256i) -> __m256 {
+    // SAFETY: as for `Simd` below.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)))) }
+}
+
+// SAFETY of every block: this type is private and only `run` hands it out, so the features are there; pointers are as
+// the trait's callers promise.
+impl Simd for F32x8 {
+    const LANES: usize = 8;
+    type Mask = __m256;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self(unsafe { _mm256_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn load_f32(from: *const f32) -> Self {
+        Self(unsafe { _mm256_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const f16) -> Self {
+        Self(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        Self(unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        })
+    }
+    #[inline(always)]
+    unsafe fn store_f32(self, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(self, to: *mut f16) {
+        unsafe { _mm_storeu_si128(to.cast(), to_f16(self)) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16) {
+        unsafe { _mm_storeu_si128(to.cast(), to_bf16(self)) }
+    }
+    #[inline(always)]
+    unsafe fn stream_f32(self, to: *mut f32) {
+        unsafe { _mm256_stream_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn stream_f16(self, to: *mut f16) {
+        unsafe { _mm_stream_si128(to.cast(), to_f16(self)) }
+    }
+    #[inline(always)]
+    unsafe fn stream_bf16(self, to: *mut bf16) {
+        unsafe { _mm_stream_si128(to.cast(), to_bf16(self)) }
+    }
+    #[inline(always)]
+    fn fence() {
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(unsafe { _mm256_sub_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn fma(self, factor: Self, term: Self) -> Self {
+        Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, term.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm256_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm256_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self(unsafe { _mm256_xor_ps(self.0, _mm256_set1_ps(-0.0)) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
+    }
+    #[inline(always)]
+    fn less(self, other: Self) -> Self::Mask {
+        unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0) }
+    }
+    #[inline(always)]
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+        Self(unsafe { _mm256_blendv_ps(no.0, yes.0, mask) })
+    }
+    #[inline(always)]
+    fn scale(self, exponent: Self) -> Self {
+        // Two factors: 2^exponent by itself may lie outside the range. The first product is exact.
+        unsafe {
+            let whole = _mm256_cvtps_epi32(exponent.0);
+            let half = _mm256_srai_epi32::<1>(whole);
+            let first = _mm256_mul_ps(self.0, power_of_two(half));
+            Self(_mm256_mul_ps(first, power_of_two(_mm256_sub_epi32(whole, half))))
+        }
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}

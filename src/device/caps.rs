@@ -1,0 +1,246 @@
+//! What a device can do, and how to make it look smaller than it is.
+//!
+//! Every choice between variants of a kernel, and every cut of a large tensor, is made from a [`Caps`]. Lowering one
+//! (`GPUKERN_CAPS="-subgroups,binding=64KiB"`) therefore exercises on any machine what a poorer device would do.
+
+use std::fmt;
+
+use crate::cpu::simd::Level;
+use crate::error::{Error, Result};
+
+/// The capabilities of one GPU that kernels are chosen by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Caps {
+    /// Subgroup operations in compute shaders.
+    pub subgroups: bool,
+    /// The smallest and largest subgroup a pipeline may get.
+    pub subgroup_size: (u32, u32),
+    /// Arithmetic on 16-bit floats. Their storage works everywhere, packed.
+    pub f16: bool,
+    /// Parameters in the command stream. Without them they travel in a uniform buffer.
+    pub immediates: bool,
+    /// Timing of single kernels.
+    pub timestamps: bool,
+    /// The driver hands out compiled pipelines to keep on disk.
+    pub pipeline_cache: bool,
+    /// The most bytes one binding of a kernel can span.
+    pub binding: u64,
+    /// The most bytes one buffer can have.
+    pub buffer: u64,
+    /// The most invocations in a workgroup.
+    pub workgroup: u32,
+    /// Bytes of workgroup memory.
+    pub shared: u32,
+    /// Bindings begin at multiples of this many bytes.
+    pub alignment: u32,
+    /// The most workgroups along one dimension of a dispatch.
+    pub groups: u32,
+}
+
+/// Bytes of parameters that every device takes as immediates.
+pub const IMMEDIATE_BYTES: u32 = 128;
+
+impl Caps {
+    /// What an adapter offers.
+    #[must_use]
+    pub fn of(adapter: &wgpu::Adapter) -> Self {
+        let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
+        Self {
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            immediates: features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES,
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
+            // Whole 16-byte groups, so that every kernel's view of a binding divides evenly.
+            binding: limits.max_storage_buffer_binding_size & !15,
+            buffer: limits.max_buffer_size & !15,
+            workgroup: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            shared: limits.max_compute_workgroup_storage_size,
+            alignment: limits.min_storage_buffer_offset_alignment.max(16),
+            groups: limits.max_compute_workgroups_per_dimension,
+        }
+    }
+
+    /// What wgpu is asked for, so that its own validation holds us to these capabilities.
+    #[must_use]
+    pub fn requirements(&self, adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
+        let mut features = wgpu::Features::empty();
+        for (have, feature) in [
+            (self.subgroups, wgpu::Features::SUBGROUP),
+            (self.f16, wgpu::Features::SHADER_F16),
+            (self.immediates, wgpu::Features::IMMEDIATES),
+            (self.timestamps, wgpu::Features::TIMESTAMP_QUERY),
+            (self.pipeline_cache, wgpu::Features::PIPELINE_CACHE),
+        ] {
+            features.set(feature, have);
+        }
+        let mut limits = adapter.limits();
+        limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(self.binding);
+        limits.max_buffer_size = limits.max_buffer_size.min(self.buffer.max(MIN_BUFFER));
+        limits.max_compute_invocations_per_workgroup = self.workgroup;
+        limits.max_compute_workgroup_size_x = limits.max_compute_workgroup_size_x.min(self.workgroup);
+        limits.max_compute_workgroup_size_y = limits.max_compute_workgroup_size_y.min(self.workgroup);
+        limits.max_compute_workgroup_size_z = limits.max_compute_workgroup_size_z.min(self.workgroup);
+        limits.max_compute_workgroup_storage_size = self.shared;
+        if !self.immediates {
+            limits.max_immediate_size = 0;
+        }
+        (features, limits)
+    }
+
+    /// The same device with less, as `text` says.
+    pub fn lowered(&self, text: &str) -> Result<Self> {
+        let mut caps = self.clone();
+        for word in words(text) {
+            match word.split_once('=') {
+                None => match word {
+                    "-subgroups" => caps.subgroups = false,
+                    "-f16" => caps.f16 = false,
+                    "-immediates" => caps.immediates = false,
+                    "-timestamps" => caps.timestamps = false,
+                    "-pipeline-cache" => caps.pipeline_cache = false,
+                    _ => return Err(unknown(word, GPU_WORDS)),
+                },
+                Some(("binding", value)) => caps.binding = caps.binding.min(bytes(word, value, 4096)? & !15),
+                Some(("buffer", value)) => caps.buffer = caps.buffer.min(bytes(word, value, 4096)? & !15),
+                Some(("shared", value)) => caps.shared = caps.shared.min(bytes(word, value, 4096)? as u32),
+                Some(("workgroup", value)) => caps.workgroup = caps.workgroup.min(count(word, value, 16)?),
+                Some(("groups", value)) => caps.groups = caps.groups.min(count(word, value, 1)?),
+                Some(_) => return Err(unknown(word, GPU_WORDS)),
+            }
+        }
+        caps.binding = caps.binding.min(caps.buffer);
+        Ok(caps)
+    }
+
+    /// The largest workgroup size, a power of two, up to `wanted`.
+    #[must_use]
+    pub fn workgroup_up_to(&self, wanted: u32) -> u32 {
+        let most = self.workgroup.min(wanted).max(1);
+        1 << most.ilog2()
+    }
+}
+
+/// Staging and parameters need buffers of this size even where tensors are capped lower.
+pub const MIN_BUFFER: u64 = 32 << 20;
+
+const GPU_WORDS: &str =
+    "-subgroups, -f16, -immediates, -timestamps, -pipeline-cache, binding=, buffer=, shared=, workgroup=, groups=";
+const CPU_WORDS: &str = "simd=avx512|avx2|neon|scalar, threads=";
+
+/// What the CPU device's capability words ask for. Words for GPUs say nothing about it and are passed over.
+pub fn cpu_settings(text: &str) -> Result<(Option<Level>, Option<usize>)> {
+    let (mut level, mut threads) = (None, None);
+    for word in words(text) {
+        match word.split_once('=') {
+            Some(("simd", value)) => {
+                level = Some(Level::ALL.into_iter().find(|level| level.name() == value).ok_or_else(|| unknown(word, CPU_WORDS))?);
+            }
+            Some(("threads", value)) => threads = Some(count(word, value, 1)? as usize),
+            _ => return Err(unknown(word, CPU_WORDS)),
+        }
+    }
+    Ok((level, threads))
+}
+
+/// The words of `text` in one canonical spelling, so that equal settings compare equal.
+#[must_use]
+pub fn canonical(text: &str) -> String {
+    words(text).collect::<Vec<_>>().join(",")
+}
+
+/// `text` split in two: the words for GPUs and those for the CPU device.
+#[must_use]
+pub fn split(text: &str) -> (String, String) {
+    let (cpu, gpu): (Vec<_>, Vec<_>) =
+        words(text).partition(|word| word.starts_with("simd=") || word.starts_with("threads="));
+    (gpu.join(","), cpu.join(","))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+fn unknown(word: &str, choices: &str) -> Error {
+    Error::Argument(format!("capabilities: '{word}' is not understood; the words are {choices}"))
+}
+
+fn bytes(word: &str, value: &str, least: u64) -> Result<u64> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    units
+        .iter()
+        .find_map(|&(unit, size)| value.strip_suffix(unit).map(|number| (number, size)))
+        .and_then(|(number, size)| number.parse::<u64>().ok()?.checked_mul(size))
+        .filter(|&bytes| bytes >= least)
+        .ok_or_else(|| {
+            Error::Argument(format!("capabilities: '{word}' needs a size of at least {least} bytes, such as 64KiB"))
+        })
+}
+
+fn count(word: &str, value: &str, least: u32) -> Result<u32> {
+    value
+        .parse()
+        .ok()
+        .filter(|&count| count >= least)
+        .ok_or_else(|| Error::Argument(format!("capabilities: '{word}' needs a number of at least {least}")))
+}
+
+impl fmt::Display for Caps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes = |have: bool| if have { "yes" } else { "no" };
+        write!(
+            f,
+            "subgroups {} ({} to {}), f16 arithmetic {}, bindings up to {}, workgroups up to {}",
+            yes(self.subgroups),
+            self.subgroup_size.0,
+            self.subgroup_size.1,
+            yes(self.f16),
+            crate::error::Bytes(self.binding),
+            self.workgroup
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caps() -> Caps {
+        Caps {
+            subgroups: true,
+            subgroup_size: (8, 8),
+            f16: true,
+            immediates: true,
+            timestamps: true,
+            pipeline_cache: true,
+            binding: 1 << 27,
+            buffer: 1 << 31,
+            workgroup: 1024,
+            shared: 32768,
+            alignment: 32,
+            groups: 65535,
+        }
+    }
+
+    #[test]
+    fn words_lower_and_never_raise() {
+        let lowered = caps().lowered(" -subgroups, binding=64KiB ,workgroup=64,shared=1GiB").unwrap();
+        assert!(!lowered.subgroups && lowered.f16);
+        assert_eq!((lowered.binding, lowered.workgroup, lowered.shared), (65536, 64, 32768));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for text in ["subgroups", "-warp", "binding=", "binding=64KB", "workgroup=0", "binding=7", "color=red"] {
+            let message = caps().lowered(text).unwrap_err().to_string();
+            assert!(message.contains(text), "{message}");
+        }
+    }
+
+    #[test]
+    fn workgroups_are_powers_of_two() {
+        assert_eq!(caps().lowered("workgroup=100").unwrap().workgroup_up_to(256), 64);
+        assert_eq!(caps().workgroup_up_to(256), 256);
+    }
+}

@@ -1,0 +1,312 @@
+//! An open GPU: wgpu's device and queue, and the caches around them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::memory::{GpuBuffer, Pool};
+use super::pipeline::{Pipeline, Pipelines, Spec};
+use super::stream::{Dispatch, Profile, Stream};
+use super::transfer::Readback;
+use crate::cpu::memory::{self, Usage};
+use crate::device::GpuDevice;
+use crate::device::caps::{Caps, MIN_BUFFER};
+use crate::device::fork;
+use crate::error::{Bytes, Error, Result};
+use crate::interrupt;
+
+/// One open GPU. Tensors on it keep it alive.
+pub struct Context {
+    pub(crate) device: Arc<GpuDevice>,
+    pub(super) raw: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) memory: Pool,
+    pipelines: Pipelines,
+    stream: Mutex<Stream>,
+    readback: Mutex<Readback>,
+    last_submission: Mutex<Option<wgpu::SubmissionIndex>>,
+    trouble: Arc<Trouble>,
+    generation: u32,
+}
+
+/// What wgpu's callbacks report, from whatever thread.
+#[derive(Default)]
+struct Trouble {
+    lost: OnceLock<String>,
+    any: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+/// Spin this long for a result before blocking: waking a thread costs more than most small kernels.
+const SPIN: Duration = Duration::from_micros(100);
+/// While blocked, look this often whether the caller wants to stop.
+const SLICE: Duration = Duration::from_millis(20);
+
+impl Context {
+    /// Opens the adapter with exactly the capabilities that the device claims.
+    pub(crate) fn open(device: Arc<GpuDevice>, adapter: &wgpu::Adapter) -> Result<Arc<Self>> {
+        let caps = &device.caps;
+        let (required_features, required_limits) = caps.requirements(adapter);
+        let (raw, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("gpukern"),
+            required_features,
+            required_limits,
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        }))
+        .map_err(|error| Error::Device(format!("{}: the device does not open: {error}", device.id)))?;
+
+        let trouble = Arc::new(Trouble::default());
+        let (lost, failed, id) = (trouble.clone(), trouble.clone(), device.id.clone());
+        raw.set_device_lost_callback(move |reason, message| {
+            let _ = lost.lost.set(if message.is_empty() { format!("{reason:?}") } else { message });
+            lost.any.store(true, Ordering::Release);
+        });
+        raw.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let error = match error {
+                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory(format!("{id}: the driver is out of memory")),
+                error => Error::Device(format!("{id}: the driver refused a command, please report this: {error}")),
+            };
+            failed.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            failed.any.store(true, Ordering::Release);
+        }));
+
+        let pipelines = Pipelines::new(&raw, caps, &device.info);
+        let alignment = u64::from(adapter.limits().min_uniform_buffer_offset_alignment);
+        let stream = Stream::new(&raw, pipelines.uniforms.as_ref(), alignment);
+        let limit = memory_limit(adapter, &device);
+        Ok(Arc::new(Self {
+            memory: Pool::new(limit, caps.buffer),
+            pipelines,
+            stream: Mutex::new(stream),
+            readback: Mutex::default(),
+            last_submission: Mutex::default(),
+            trouble,
+            generation: fork::generation(),
+            device,
+            raw,
+            queue,
+        }))
+    }
+
+    pub(crate) fn caps(&self) -> &Caps {
+        &self.device.caps
+    }
+
+    /// Whether the device is gone. What was on it cannot be read any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.trouble.lost.get().is_some()
+    }
+
+    /// Whether this is a parent process' context, seen from its fork.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
+    /// Refuses work on a device that is lost or a parent's, and reports what the driver complained about since.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_inherited() {
+            return Err(fork::inherited(&self.device.id));
+        }
+        if !self.trouble.any.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if let Some(reason) = self.trouble.lost.get() {
+            return Err(Error::DeviceLost(format!(
+                "{}: the device was lost ({reason}), and what was on it with it; new tensors get a fresh device",
+                self.device.id
+            )));
+        }
+        self.trouble.any.store(false, Ordering::Release);
+        match self.trouble.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn stream(&self) -> MutexGuard<'_, Stream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn readback(&self) -> MutexGuard<'_, Readback> {
+        self.readback.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A buffer of at least `bytes`.
+    pub(crate) fn alloc(self: &Arc<Self>, bytes: u64) -> Result<Arc<GpuBuffer>> {
+        self.check()?;
+        self.memory.alloc(self, bytes)
+    }
+
+    /// The pipeline of this key, compiled from `spec` on first use.
+    pub(crate) fn pipeline(&self, key: u64, spec: impl FnOnce() -> Spec) -> Result<Arc<Pipeline>> {
+        self.pipelines.get(&self.raw, key, spec)
+    }
+
+    /// Records a launch.
+    pub(crate) fn record(&self, dispatch: &Dispatch<'_>) -> Result<()> {
+        self.check()?;
+        self.stream().dispatch(self, dispatch);
+        Ok(())
+    }
+
+    pub(super) fn note_submission(&self, index: wgpu::SubmissionIndex) {
+        *self.last_submission.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
+    }
+
+    /// Submits what is recorded and waits until all of it has run.
+    pub(crate) fn synchronize(&self) -> Result<()> {
+        self.check()?;
+        self.stream().submit(self);
+        let done = Arc::new(AtomicBool::new(false));
+        let signal = done.clone();
+        self.queue.on_submitted_work_done(move || signal.store(true, Ordering::Release));
+        self.wait_until(|| done.load(Ordering::Acquire))?;
+        self.check()
+    }
+
+    /// Lets callbacks run until `done` says so: spins a little, then blocks, and gives up when interrupted.
+    pub(super) fn wait_until(&self, done: impl Fn() -> bool) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            // A lost device answers its callbacks too, so `done` comes true.
+            let polled = if start.elapsed() < SPIN {
+                self.raw.poll(wgpu::PollType::Poll)
+            } else {
+                interrupt::check()?;
+                let submission_index = self.last_submission.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                self.raw.poll(wgpu::PollType::Wait { submission_index, timeout: Some(SLICE) })
+            };
+            if done() {
+                return Ok(());
+            }
+            match polled {
+                Ok(_) | Err(wgpu::PollError::Timeout) => {}
+                Err(error) => return Err(Error::Device(format!("{}: waiting failed: {error}", self.device.id))),
+            }
+            if self.is_lost() {
+                self.check()?;
+            }
+        }
+    }
+
+    /// A new buffer from the driver, or an error where it has no memory left.
+    pub(super) fn create_buffer(&self, size: u64, usage: wgpu::BufferUsages, mapped: bool) -> Result<wgpu::Buffer> {
+        let memory = self.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.raw.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = self.raw.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage,
+            mapped_at_creation: mapped,
+        });
+        let refused = pollster::block_on(validation.pop());
+        let exhausted = pollster::block_on(memory.pop());
+        match (exhausted, refused) {
+            (None, None) => Ok(buffer),
+            (Some(_), _) => {
+                Err(Error::OutOfMemory(format!("{} wanted on {}, which has not that much left", Bytes(size), self.device.id)))
+            }
+            (None, Some(error)) => {
+                self.check()?;
+                Err(Error::Device(format!("{}: a buffer of {} was refused: {error}", self.device.id, Bytes(size))))
+            }
+        }
+    }
+
+    /// Staging memory, which no capability may make too small to work.
+    pub(super) fn create_staging(&self, size: u64, usage: wgpu::BufferUsages, mapped: bool) -> Result<wgpu::Buffer> {
+        debug_assert!(size <= MIN_BUFFER);
+        self.create_buffer(size, usage, mapped)
+    }
+
+    /// Runs everything recorded and gives all pooled memory back to the driver.
+    pub(crate) fn release_memory(&self) -> Result<()> {
+        self.synchronize()?;
+        self.memory.empty();
+        self.stream().release();
+        // The driver frees what was dropped when it is polled next.
+        let _ = self.raw.poll(wgpu::PollType::Poll);
+        Ok(())
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.memory.usage()
+    }
+
+    /// From now on every kernel is timed.
+    pub(crate) fn start_profile(&self) -> Result<()> {
+        self.check()?;
+        if !self.caps().timestamps {
+            return Err(Error::Device(format!("profile: {} cannot time kernels", self.device.id)));
+        }
+        let mut stream = self.stream();
+        if stream.profile.is_some() {
+            return Err(Error::Device(format!("profile: {} is being profiled already", self.device.id)));
+        }
+        stream.submit(self);
+        stream.profile = Some(Profile::new(self));
+        Ok(())
+    }
+
+    /// The kernels since [`Self::start_profile`], each with its seconds.
+    pub(crate) fn stop_profile(&self) -> Result<Vec<(&'static str, f64)>> {
+        self.check()?;
+        let mut stream = self.stream();
+        stream.collect_profile(self);
+        Ok(stream.profile.take().map(|profile| profile.finished).unwrap_or_default())
+    }
+
+    /// Writes newly compiled pipelines to disk.
+    pub(crate) fn save_pipelines(&self) {
+        if !self.is_inherited() && !self.is_lost() {
+            self.pipelines.save();
+        }
+    }
+
+    /// Destroys the device, as a driver reset would.
+    pub(crate) fn lose(&self) {
+        self.raw.destroy();
+        let _ = self.raw.poll(wgpu::PollType::Poll);
+        // Destroying is reported through the callback only on some backends.
+        let _ = self.trouble.lost.set("it was destroyed".into());
+        self.trouble.any.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            self.memory.forget();
+            self.stream.get_mut().unwrap_or_else(PoisonError::into_inner).forget();
+            std::mem::forget(std::mem::take(self.readback.get_mut().unwrap_or_else(PoisonError::into_inner)));
+        } else {
+            self.save_pipelines();
+        }
+    }
+}
+
+/// How much memory tensors on this device can take together.
+fn memory_limit(adapter: &wgpu::Adapter, device: &GpuDevice) -> u64 {
+    #![expect(unsafe_code, reason = "asks the Vulkan driver directly")]
+    let host = memory::usage().limit as u64;
+    if device.info.backend == wgpu::Backend::Vulkan {
+        // SAFETY: the adapter is only asked for its memory's size.
+        let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() };
+        if let Some(vulkan) = vulkan {
+            // SAFETY: the physical device belongs to this instance, and both outlive the call.
+            let memory = unsafe {
+                vulkan
+                    .shared_instance()
+                    .raw_instance()
+                    .get_physical_device_memory_properties(vulkan.raw_physical_device())
+            };
+            let heaps = &memory.memory_heaps[..memory.memory_heap_count as usize];
+            let local = heaps.iter().filter(|heap| heap.flags.as_raw() & 1 != 0).map(|heap| heap.size).max();
+            if let Some(size) = local {
+                return if device.kind == crate::device::Kind::Software { size.min(host) } else { size };
+            }
+        }
+    }
+    host
+}

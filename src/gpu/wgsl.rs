@@ -1,0 +1,129 @@
+//! Assembling WGSL from files: imports and slots.
+//!
+//! A shader is a real `.wgsl` file. One kind of line in it is ours:
+//!
+//! ```wgsl
+//! //! import index
+//! //! import dtype/float16 as a
+//! //! import {A} as a
+//! ```
+//!
+//! The line is replaced by the module `shaders/shared/<name>.wgsl`. `{A}` is a slot: the caller says which module goes
+//! there. Names that begin with `this_` in a module get the word behind `as` instead: `this_unpack` becomes `a_unpack`,
+//! so that one module can serve several operands. Beyond that, pipelines are specialised by `override` constants.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+
+/// The shared modules, by name.
+macro_rules! modules {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../shaders/shared/", $name, ".wgsl")))),*]
+    };
+}
+
+/// Every module that a shader can import.
+pub const MODULES: &[(&str, &str)] = modules![
+    "index",
+    "access/contiguous",
+    "access/strided",
+    "access/scalar",
+    "access/in_place",
+    "access/store_contiguous",
+    "access/store_scattered",
+    "access/store_scattered_packed",
+    "access/vector_quads",
+    "access/vector_elements",
+    "dtype/float32",
+    "dtype/float16",
+    "dtype/bfloat16",
+    "dtype/int32",
+    "dtype/uint32",
+    "dtype/int8",
+    "dtype/uint8",
+    "dtype/bool",
+    "dtype/raw16",
+    "reduce/subgroups",
+    "reduce/shared",
+];
+
+/// What a slot holds: the name of a shared module, or WGSL text of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Slot {
+    Module(Cow<'static, str>),
+    Text(String),
+}
+
+impl Slot {
+    pub fn module(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::Module(name.into())
+    }
+}
+
+/// A shader's text with its imports in place.
+///
+/// With `immediates` off, parameters move from immediates to a uniform buffer of the same layout.
+pub fn assemble(source: &str, slots: &[(&'static str, Slot)], immediates: bool) -> Result<String> {
+    let mut text = String::with_capacity(source.len() * 4);
+    for line in source.lines() {
+        match line.trim().strip_prefix("//! import ") {
+            None => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            Some(import) => {
+                let (name, prefix) = match import.split_once(" as ") {
+                    Some((name, prefix)) => (name.trim(), Some(prefix.trim())),
+                    None => (import.trim(), None),
+                };
+                let body = resolve(name, slots)?;
+                match prefix {
+                    Some(prefix) => text.push_str(&body.replace("this_", &format!("{prefix}_"))),
+                    None => text.push_str(body),
+                }
+                text.push('\n');
+            }
+        }
+    }
+    if !immediates {
+        text = text.replace("var<immediate>", "@group(1) @binding(0) var<uniform>");
+    }
+    Ok(text)
+}
+
+fn resolve<'a>(name: &str, slots: &'a [(&'static str, Slot)]) -> Result<&'a str> {
+    let slot = name.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+    let module = match slot {
+        None => name,
+        Some(slot) => match slots.iter().find(|(key, _)| *key == slot) {
+            Some((_, Slot::Text(text))) => return Ok(text),
+            Some((_, Slot::Module(name))) => name,
+            None => return Err(Error::Kernel(format!("import: nothing was given for the slot {name}"))),
+        },
+    };
+    MODULES.iter().find(|(key, _)| *key == module).map(|(_, text)| *text).ok_or_else(|| {
+        let known = MODULES.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ");
+        Error::Kernel(format!("import: there is no module '{module}'; the modules are {known}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_renamed_and_slots_filled() {
+        let source = "//! import {A} as a\n//! import {F}\nfn main() {}";
+        let slots = [("A", Slot::module("dtype/float32")), ("F", Slot::Text("fn f() {}".into()))];
+        let text = assemble(source, &slots, true).unwrap();
+        assert!(text.contains("a_unpack") && !text.contains("this_") && text.contains("fn f() {}"), "{text}");
+    }
+
+    #[test]
+    fn unknown_modules_and_empty_slots_are_named() {
+        let message = assemble("//! import nonsense", &[], true).unwrap_err().to_string();
+        assert!(message.contains("nonsense") && message.contains("dtype/float16"), "{message}");
+        assert!(assemble("//! import {A}", &[], true).unwrap_err().to_string().contains("{A}"));
+    }
+}

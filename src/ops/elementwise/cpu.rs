@@ -1,0 +1,566 @@
+//! Elementwise operations on the CPU: any types, any strides, broadcasting included.
+//!
+//! An operation says what it does to vectors of `f32`, to an `i32` and to a `bool` ([`Elementwise`]). For these, and for
+//! `f16` and `bf16` in memory, a loop is compiled at every SIMD level ([`Loops`]). All the rest is shared by every
+//! operation: the way through strides ([`crate::cpu::walk`]), and conversion through small blocks where an operand is
+//! of another type, or not one element after another ([`crate::cpu::convert`]).
+#![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+
+use std::marker::PhantomData;
+
+use half::{bf16, f16};
+
+use crate::cpu::convert::{self, BLOCK, Block, Number, Truth};
+use crate::cpu::memory::copy_streamed;
+use crate::cpu::simd::{Element, Kernel, Level, Simd};
+use crate::cpu::walk::{self, Operand, Run};
+use crate::cpu::{CpuDevice, View, ViewMut};
+use crate::dtype::{DType, Kind};
+
+/// Results of at least so many bytes go past the caches, which could not keep them.
+const STREAM: usize = 16 << 20;
+/// Shorter runs do not: the cache lines at both ends would be written in parts.
+const STREAM_RUN: usize = 4096;
+/// No loop takes more elements at a time.
+const STEP: usize = 64;
+
+/// A function of `N` operands. It is only called for the kinds that the operation takes.
+pub(crate) trait Elementwise<const N: usize> {
+    #[inline(always)]
+    fn float<V: Simd>(_operands: [V; N]) -> V {
+        unreachable!("an operation on floats that has none")
+    }
+    #[inline(always)]
+    fn int(_operands: [i32; N]) -> i32 {
+        unreachable!("an operation on integers that has none")
+    }
+    #[inline(always)]
+    fn boolean(_operands: [bool; N]) -> bool {
+        unreachable!("an operation on truths that has none")
+    }
+}
+
+/// Defines operations of `N` operands, one a line, and the enum that names them:
+///
+/// ```text
+/// elementwise! {
+///     pub enum Binary: 2;
+///     Add, "add", float: |a, b| a.add(b), int: |a, b| a.wrapping_add(b), bool: |a, b| a | b;
+/// }
+/// ```
+///
+/// `float` is over [`Simd`]; a kind that is left out is one that the operation does not take.
+macro_rules! elementwise {
+    (
+        $(#[$meta:meta])* $visibility:vis enum $set:ident: $count:literal;
+        $($name:ident, $text:literal
+            $(, float: |$($f:ident),+| $float:expr)?
+            $(, int: |$($i:ident),+| $int:expr)?
+            $(, bool: |$($b:ident),+| $bool:expr)?;)+
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        $visibility enum $set {
+            $($name),+
+        }
+
+        impl $set {
+            $visibility const ALL: &[Self] = &[$(Self::$name),+];
+
+            #[must_use]
+            $visibility const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text),+
+                }
+            }
+
+            /// Whether it is defined for operands of this kind.
+            #[must_use]
+            $visibility const fn takes(self, kind: $crate::dtype::Kind) -> bool {
+                match (self, kind) {
+                    $(
+                        $((Self::$name, $crate::dtype::Kind::Float) => { let _ = stringify!($float); true })?
+                        $((Self::$name, $crate::dtype::Kind::Int) => { let _ = stringify!($int); true })?
+                        $((Self::$name, $crate::dtype::Kind::Bool) => { let _ = stringify!($bool); true })?
+                    )+
+                    #[allow(unreachable_patterns, reason = "every operation may take every kind")]
+                    _ => false,
+                }
+            }
+
+            /// The operation's loops on the CPU.
+            pub(crate) const fn loops(self) -> $crate::ops::elementwise::cpu::Loops<$count> {
+                use $crate::ops::elementwise::cpu::{Elementwise, Loops};
+                match self {
+                    $(Self::$name => {
+                        struct Operation;
+                        impl Elementwise<$count> for Operation {
+                            $(#[inline(always)]
+                            fn float<V: $crate::cpu::simd::Simd>([$($f),+]: [V; $count]) -> V { $float })?
+                            $(#[inline(always)]
+                            fn int([$($i),+]: [i32; $count]) -> i32 { $int })?
+                            $(#[inline(always)]
+                            fn boolean([$($b),+]: [bool; $count]) -> bool { $bool })?
+                        }
+                        Loops::of::<Operation>()
+                    }),+
+                }
+            }
+        }
+    };
+}
+pub(crate) use elementwise;
+
+/// `out[i] = f(x[i])`. The output's type decides how to compute.
+///
+/// # Safety
+/// Inputs have the output's shape. Their elements are readable; the output's are writable, each in a place of its own.
+/// An input shares memory with the output only if both are the same elements of the same type.
+pub(crate) unsafe fn unary(device: CpuDevice, loops: Loops<1>, x: View<'_>, out: ViewMut<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { apply::<1, 2>(device, loops, [x], out) }
+}
+
+/// `out[i] = f(a[i], b[i])`. The output's type decides how to compute.
+///
+/// # Safety
+/// As for [`unary`].
+pub(crate) unsafe fn binary(device: CpuDevice, loops: Loops<2>, a: View<'_>, b: View<'_>, out: ViewMut<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { apply::<2, 3>(device, loops, [a, b], out) }
+}
+
+/// `out[i] = x[i]`, converted to the output's type: to integers towards zero, saturating, NaN as 0; to narrower
+/// integers by dropping high bits; to `bool` as whether it is not zero; to floats by rounding to the nearest.
+///
+/// # Safety
+/// As for [`unary`].
+pub(crate) unsafe fn cast(device: CpuDevice, x: View<'_>, out: ViewMut<'_>) {
+    let level = device.level();
+    let stream = streams([x], out);
+    let (from, to) = (x.dtype, out.dtype);
+    let same_bits = from == to || from.kind() == Kind::Int && to.kind() == Kind::Int && from.size() == to.size();
+    let floats = from.kind() == Kind::Float || to.kind() == Kind::Float;
+    // SAFETY: the caller's promise; runs lie inside the operands.
+    unsafe {
+        walk_views::<1, 2>(device, [x], out, &|run| {
+            if same_bits {
+                copy_run(level, to.size(), run, stream);
+            } else if floats {
+                convert_run::<f32>(level, from, to, run, stream);
+            } else {
+                convert_run::<i32>(level, from, to, run, stream);
+            }
+        });
+    }
+}
+
+/// # Safety
+/// As for [`unary`].
+unsafe fn apply<const N: usize, const M: usize>(
+    device: CpuDevice,
+    loops: Loops<N>,
+    inputs: [View<'_>; N],
+    out: ViewMut<'_>,
+) {
+    let work = Work {
+        level: device.level(),
+        loops,
+        dtypes: inputs.map(|input| input.dtype),
+        out: out.dtype,
+        stream: streams(inputs, out),
+    };
+    // SAFETY: the caller's promise; runs lie inside the operands.
+    unsafe { walk_views::<N, M>(device, inputs, out, &|run| work.run(run)) }
+}
+
+/// Whether results are so large that the caches could not keep them. What was just read is there already.
+fn streams<const N: usize>(inputs: [View<'_>; N], out: ViewMut<'_>) -> bool {
+    out.layout.len() * out.dtype.size() >= STREAM && inputs.iter().all(|input| input.start() != out.start().cast_const())
+}
+
+/// # Safety
+/// As for [`unary`].
+unsafe fn walk_views<const N: usize, const M: usize>(
+    device: CpuDevice,
+    inputs: [View<'_>; N],
+    out: ViewMut<'_>,
+    visit: &(dyn Fn(&Run<M>) + Sync),
+) {
+    const { assert!(M == N + 1) };
+    let last = Operand { start: out.start(), strides: &out.layout.strides, size: out.dtype.size() };
+    let operands: [Operand<'_>; M] = std::array::from_fn(|n| {
+        inputs.get(n).map_or(last, |input| Operand {
+            start: input.start().cast_mut(),
+            strides: &input.layout.strides,
+            size: input.dtype.size(),
+        })
+    });
+    // SAFETY: the caller's promise.
+    unsafe { walk::for_each_run(device, &out.layout.shape, operands, visit) }
+}
+
+/// One operation in progress.
+struct Work<const N: usize> {
+    level: Level,
+    loops: Loops<N>,
+    dtypes: [DType; N],
+    out: DType,
+    stream: bool,
+}
+
+impl<const N: usize> Work<N> {
+    /// # Safety
+    /// The run lies inside operands of these types.
+    unsafe fn run<const M: usize>(&self, run: &Run<M>) {
+        let size = self.out.size() as isize;
+        let direct = self.dtypes == [self.out; N]
+            && run.steps[N] == size
+            && run.steps.iter().all(|&step| step == size || step == 0);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.out.kind() {
+                _ if direct => self.direct(self.loops.of_dtype(self.out), run),
+                Kind::Float => self.through_blocks::<f32, M>(self.loops.f32, run),
+                Kind::Int => self.through_blocks::<i32, M>(self.loops.i32, run),
+                Kind::Bool => self.through_blocks::<Truth, M>(self.loops.bool, run),
+            }
+        }
+    }
+
+    /// Operands of the loop's own type, one element after another or the same element throughout.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    unsafe fn direct<const M: usize>(&self, f: Loop<N>, run: &Run<M>) {
+        let (size, len, out) = (self.out.size(), run.len, run.places[N]);
+        let stream = self.stream && len * size >= STREAM_RUN;
+        let mut inputs: [*const u8; N] = std::array::from_fn(|n| run.places[n].cast_const());
+        let mut steps = [1; N];
+        let mut repeated: [Block; N] = std::array::from_fn(|_| Block::new());
+        for n in 0..N {
+            if run.steps[n] == 0 {
+                steps[n] = 0;
+                // SAFETY: the caller's promise; a block is longer than a step.
+                unsafe { convert::gather(size, inputs[n], 0, repeated[n].as_mut_ptr(), STEP) };
+                inputs[n] = repeated[n].as_mut_ptr();
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { f(self.level, inputs, steps, out, len, stream) };
+        if stream {
+            self.level.run(Fence);
+        }
+    }
+
+    /// Operands of any type with any step.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    unsafe fn through_blocks<T: Number, const M: usize>(&self, f: Loop<N>, run: &Run<M>) {
+        let mut blocks: [Block; N] = std::array::from_fn(|_| Block::new());
+        let mut result = Block::new();
+        let is_own = |dtype: DType, step: isize| T::is_stored_in(dtype) && step == dtype.size() as isize;
+        for start in (0..run.len).step_by(BLOCK) {
+            let count = BLOCK.min(run.len - start);
+            let place = |n: usize| run.places[n].wrapping_offset(run.steps[n] * start as isize);
+            let mut inputs = [std::ptr::null(); N];
+            // SAFETY: the caller's promise; blocks have room for `BLOCK` numbers.
+            unsafe {
+                for n in 0..N {
+                    let (dtype, step) = (self.dtypes[n], run.steps[n]);
+                    inputs[n] = if is_own(dtype, step) { place(n) } else { blocks[n].as_mut_ptr::<u8>() };
+                    // A repeated element is there since the first block.
+                    if !is_own(dtype, step) && (step != 0 || start == 0) {
+                        convert::load::<T>(self.level, dtype, place(n), step, blocks[n].as_mut_ptr(), count);
+                    }
+                }
+                if is_own(self.out, run.steps[N]) {
+                    f(self.level, inputs, [1; N], place(N), count, false);
+                } else {
+                    f(self.level, inputs, [1; N], result.as_mut_ptr(), count, false);
+                    convert::store::<T>(self.level, self.out, result.as_mut_ptr(), place(N), run.steps[N], count);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The run lies inside operands of these types.
+unsafe fn convert_run<T: Number>(level: Level, from: DType, to: DType, run: &Run<2>, stream: bool) {
+    let [from_step, to_step] = run.steps;
+    let unit = from_step == from.size() as isize && to_step == to.size() as isize;
+    if unit && (T::is_stored_in(from) || T::is_stored_in(to)) {
+        let stream = stream && run.len * to.size() >= STREAM_RUN;
+        // SAFETY: the caller's promise.
+        unsafe { convert::between::<T>(level, (from, run.places[0]), (to, run.places[1]), run.len, stream) };
+        return;
+    }
+    let mut block = Block::new();
+    for start in (0..run.len).step_by(BLOCK) {
+        let count = BLOCK.min(run.len - start);
+        let [source, target] = [0, 1].map(|n| run.places[n].wrapping_offset(run.steps[n] * start as isize));
+        // SAFETY: the caller's promise; the block has room for `BLOCK` numbers.
+        unsafe {
+            convert::load::<T>(level, from, source, from_step, block.as_mut_ptr(), count);
+            convert::store::<T>(level, to, block.as_mut_ptr(), target, to_step, count);
+        }
+    }
+}
+
+/// # Safety
+/// The run lies inside two operands with elements of `size` bytes.
+unsafe fn copy_run(level: Level, size: usize, run: &Run<2>, stream: bool) {
+    let [source, target] = run.places;
+    let [from_step, to_step] = run.steps;
+    let unit = size as isize;
+    // SAFETY: the caller's promise; the block has room for `BLOCK` elements.
+    unsafe {
+        if from_step == unit && to_step == unit {
+            if stream && run.len * size >= STREAM_RUN {
+                copy_streamed(level, target, source, run.len * size);
+            } else {
+                // The same elements may be copied onto themselves.
+                target.copy_from(source, run.len * size);
+            }
+        } else if to_step == unit {
+            convert::gather(size, source, from_step, target, run.len);
+        } else if from_step == unit {
+            convert::scatter(size, source, target, to_step, run.len);
+        } else {
+            let mut block = Block::new();
+            for start in (0..run.len).step_by(BLOCK) {
+                let count = BLOCK.min(run.len - start);
+                let [source, target] = [0, 1].map(|n| run.places[n].wrapping_offset(run.steps[n] * start as isize));
+                convert::gather(size, source, from_step, block.as_mut_ptr(), count);
+                convert::scatter(size, block.as_mut_ptr(), target, to_step, count);
+            }
+        }
+    }
+}
+
+/// Computes results one after another: the operands, whether each steps (1) or is [`STEP`] copies of one element (0), the
+/// output, how many, and whether to go past the caches. A [`Fence`] must follow then.
+type Loop<const N: usize> = unsafe fn(Level, [*const u8; N], [usize; N], *mut u8, usize, bool);
+
+/// The loops of one operation, by what is in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Loops<const N: usize> {
+    f32: Loop<N>,
+    f16: Loop<N>,
+    bf16: Loop<N>,
+    i32: Loop<N>,
+    i8: Loop<N>,
+    u8: Loop<N>,
+    bool: Loop<N>,
+}
+
+impl<const N: usize> Loops<N> {
+    pub(crate) const fn of<O: Elementwise<N>>() -> Self {
+        Self {
+            f32: floats::<f32, O, N>,
+            f16: floats::<f16, O, N>,
+            bf16: floats::<bf16, O, N>,
+            i32: each::<Ints<i32>, O, N>,
+            i8: each::<Ints<i8>, O, N>,
+            u8: each::<Ints<u8>, O, N>,
+            bool: each::<Truths, O, N>,
+        }
+    }
+
+    /// The loop for operands that are all of this type.
+    fn of_dtype(&self, dtype: DType) -> Loop<N> {
+        match dtype {
+            DType::Float32 => self.f32,
+            DType::Float16 => self.f16,
+            DType::BFloat16 => self.bf16,
+            DType::Int32 | DType::UInt32 => self.i32,
+            DType::Int8 => self.i8,
+            DType::UInt8 => self.u8,
+            DType::Bool => self.bool,
+        }
+    }
+}
+
+struct Fence;
+
+impl Kernel for Fence {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        V::fence();
+    }
+}
+
+/// # Safety
+/// `out` has room for `len` elements, and each input has as many, or [`STEP`] copies of one where its step is 0.
+unsafe fn floats<E: Element, O: Elementwise<N>, const N: usize>(
+    level: Level,
+    inputs: [*const u8; N],
+    steps: [usize; N],
+    out: *mut u8,
+    len: usize,
+    stream: bool,
+) {
+    level.run(Floats::<E, O, N>(inputs, steps, out, len, stream, PhantomData));
+}
+
+struct Floats<E, O, const N: usize>([*const u8; N], [usize; N], *mut u8, usize, bool, PhantomData<(E, O)>);
+
+// SAFETY of every block: the promise to `floats`; no vector has more than `STEP` lanes, and none ends after `len`.
+impl<E: Element, O: Elementwise<N>, const N: usize> Kernel for Floats<E, O, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let Self(inputs, steps, out, len, stream, _) = self;
+        let out = out.cast::<E>();
+        let mut i = 0;
+        if stream {
+            let before = out.align_offset(size_of::<E>() * V::LANES);
+            if before < V::LANES.min(len) {
+                if before > 0 {
+                    unsafe { part::<V, E, O, N>(inputs, [0; N], out, before) };
+                    i = before;
+                }
+                while i + V::LANES <= len {
+                    unsafe { E::stream(vector::<V, E, O, N>(inputs, steps.map(|step| step * i)), out.add(i)) };
+                    i += V::LANES;
+                }
+            }
+        }
+        while i + V::LANES <= len {
+            unsafe { E::store(vector::<V, E, O, N>(inputs, steps.map(|step| step * i)), out.add(i)) };
+            i += V::LANES;
+        }
+        if i < len {
+            unsafe { part::<V, E, O, N>(inputs, steps.map(|step| step * i), out.add(i), len - i) };
+        }
+    }
+}
+
+/// One vector of results.
+///
+/// # Safety
+/// Each input has a vector of elements at its place.
+#[inline(always)]
+unsafe fn vector<V: Simd, E: Element, O: Elementwise<N>, const N: usize>(inputs: [*const u8; N], at: [usize; N]) -> V {
+    let mut operands = [V::splat(0.0); N];
+    for n in 0..N {
+        // SAFETY: the caller's promise.
+        operands[n] = unsafe { E::load(inputs[n].cast::<E>().add(at[n])) };
+    }
+    O::float(operands)
+}
+
+/// Less than a vector of results.
+///
+/// # Safety
+/// Each input has `count` elements at its place, and the output has room for them.
+#[inline(always)]
+unsafe fn part<V: Simd, E: Element, O: Elementwise<N>, const N: usize>(
+    inputs: [*const u8; N],
+    at: [usize; N],
+    out: *mut E,
+    count: usize,
+) {
+    let mut operands = [V::splat(0.0); N];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for n in 0..N {
+            operands[n] = E::load_tail(inputs[n].cast::<E>().add(at[n]), count);
+        }
+        E::store_tail(O::float(operands), out, count);
+    }
+}
+
+/// How an operation works on whole numbers as they are in memory.
+trait Whole<O, const N: usize> {
+    type Stored: Copy + Default;
+    fn of(operands: [Self::Stored; N]) -> Self::Stored;
+}
+
+struct Ints<T>(PhantomData<T>);
+
+macro_rules! whole {
+    ($($type:ty),+) => {$(
+        impl<O: Elementwise<N>, const N: usize> Whole<O, N> for Ints<$type> {
+            type Stored = $type;
+            #[inline(always)]
+            fn of(operands: [$type; N]) -> $type {
+                O::int(operands.map(i32::from)) as $type
+            }
+        }
+    )+};
+}
+whole!(i32, i8, u8);
+
+struct Truths;
+
+impl<O: Elementwise<N>, const N: usize> Whole<O, N> for Truths {
+    type Stored = u8;
+    #[inline(always)]
+    fn of(operands: [u8; N]) -> u8 {
+        u8::from(O::boolean(operands.map(|operand| operand != 0)))
+    }
+}
+
+/// # Safety
+/// As for [`floats`].
+unsafe fn each<W: Whole<O, N>, O, const N: usize>(
+    level: Level,
+    inputs: [*const u8; N],
+    steps: [usize; N],
+    out: *mut u8,
+    len: usize,
+    _stream: bool,
+) {
+    level.run(Each::<W, O, N>(inputs, steps, out, len, PhantomData));
+}
+
+struct Each<W, O, const N: usize>([*const u8; N], [usize; N], *mut u8, usize, PhantomData<(W, O)>);
+
+// SAFETY of every block: the promise to `each`.
+impl<W: Whole<O, N>, O, const N: usize> Kernel for Each<W, O, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let Self(inputs, steps, out, len, _) = self;
+        let out = out.cast::<W::Stored>();
+        let mut i = 0;
+        // The compiler makes vectors of whole steps. It need not know whether the output is one of the inputs, because
+        // all of a step is read before any of it is written.
+        while i + STEP <= len {
+            let mut operands = [[W::Stored::default(); STEP]; N];
+            let mut results = [W::Stored::default(); STEP];
+            for n in 0..N {
+                operands[n] = unsafe { inputs[n].cast::<[W::Stored; STEP]>().byte_add(i * steps[n] * size_of::<W::Stored>()).read_unaligned() };
+            }
+            for j in 0..STEP {
+                results[j] = W::of(pick(&operands, j));
+            }
+            unsafe { out.add(i).cast::<[W::Stored; STEP]>().write_unaligned(results) };
+            i += STEP;
+        }
+        while i < len {
+            let mut operands = [[W::Stored::default()]; N];
+            for n in 0..N {
+                operands[n] = [unsafe { inputs[n].cast::<W::Stored>().add(i * steps[n]).read_unaligned() }];
+            }
+            unsafe { out.add(i).write_unaligned(W::of(pick(&operands, 0))) };
+            i += 1;
+        }
+    }
+}
+
+/// Element `i` of each operand.
+#[inline(always)]
+fn pick<T: Copy, const L: usize, const N: usize>(operands: &[[T; L]; N], i: usize) -> [T; N] {
+    let mut picked = [operands[0][i]; N];
+    for n in 1..N {
+        picked[n] = operands[n][i];
+    }
+    picked
+}

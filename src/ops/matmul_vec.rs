@@ -1,0 +1,510 @@
+//! Matrix times vector: `out[..., i] = sum over j of w[..., i, j] * x[..., j]`, leading axes broadcast.
+//!
+//! Floats are multiplied and summed in float32, whatever they are stored in; integers in int32, wrapping around.
+
+pub(crate) mod cpu;
+
+
+use super::elementwise::dtype_module;
+use super::{Operand, Output, assign, astype};
+use crate::cpu::CpuDevice;
+use crate::device::Device;
+use crate::dtype::{DType, Kind};
+use crate::error::{Error, Result};
+use crate::gpu::align_up;
+use crate::gpu::context::Context;
+use crate::gpu::memory::GpuBuffer;
+use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::stream::{Binding, Dispatch};
+use crate::gpu::wgsl::Slot;
+use crate::shape::{Layout, Shape, broadcast_shapes, merge_axes, show};
+use crate::tensor::Tensor;
+
+const NAME: &str = "matmul_vec";
+
+/// `w @ x` for a matrix, or a stack of them, and a vector, or a stack of them.
+pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
+    w.device().check_same(x.device(), NAME)?;
+    let (&[.., n, k], &[.., x_k]) = (w.shape(), x.shape()) else {
+        return Err(Error::Shape(format!(
+            "{NAME}: w needs two axes or more and x one or more; w has shape {} and x {}",
+            show(w.shape()),
+            show(x.shape())
+        )));
+    };
+    if k != x_k {
+        return Err(Error::Shape(format!(
+            "{NAME}: w has shape {} and x {}; their last axes must be equal, but {k} is not {x_k}",
+            show(w.shape()),
+            show(x.shape())
+        )));
+    }
+    let (w_lead, x_lead) = (&w.shape()[..w.shape().len() - 2], &x.shape()[..x.shape().len() - 1]);
+    let lead = broadcast_shapes(w_lead, x_lead, NAME, ["the leading axes of w,", "those of x,"])?;
+    let dtype = w.dtype().promote(x.dtype(), NAME)?;
+    let extended = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
+    let shape = extended(&[n]);
+    // Integers are widened beforehand; floats are read as they are.
+    let (w, x) = match dtype.kind() {
+        Kind::Float => (as_float(w)?, as_float(x)?),
+        Kind::Int | Kind::Bool => (astype(w, DType::Int32, false)?, astype(x, DType::Int32, false)?),
+    };
+    let output = Output::new(NAME, w.device(), Layout::contiguous(&shape), dtype, out, &[&w, &x], |_, _| false)?;
+    if output.target.is_empty() {
+        return output.finish();
+    }
+    if k == 0 {
+        assign(&output.target, Operand::Scalar(crate::dtype::Scalar::Int(0)))?;
+        return output.finish();
+    }
+    let w = w.with_layout(w.layout().broadcast_to(&extended(&[n, k]), NAME)?);
+    let x = x.with_layout(x.layout().broadcast_to(&extended(&[k]), NAME)?);
+    match w.device() {
+        Device::Cpu(device) => on_cpu(*device, &w, &x, &output.target),
+        Device::Gpu(_) => on_gpu(&w, &x, &output.target)?,
+    }
+    output.finish()
+}
+
+fn on_cpu(device: CpuDevice, w: &Tensor, x: &Tensor, out: &Tensor) {
+    #![expect(unsafe_code, reason = "the loops trust the shapes")]
+    // SAFETY: the shapes were checked and broadcast above, k is not zero, and the output overlaps neither operand.
+    unsafe { cpu::matmul_vec(device, w.view(), x.view(), out.view_mut()) }
+}
+
+fn as_float(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.dtype().kind() {
+        Kind::Float => Ok(tensor.clone()),
+        Kind::Int | Kind::Bool => astype(tensor, DType::Float32, false),
+    }
+}
+
+shader_params! {
+    /// The parameters of both shaders.
+    struct Params {
+        w_offset: u32,
+        w_batch: u32,
+        w_row: u32,
+        w_column: u32,
+        x_offset: u32,
+        x_batch: u32,
+        x_column: u32,
+        out_offset: u32,
+        out_split: u32,
+        rows: u32,
+        batches: u32,
+        columns: u32,
+        splits: u32,
+        chunk: u32,
+        unused: [u32; 2],
+    }
+}
+
+shader_params! {
+    /// The parameters of the shader that adds up what several workgroups summed.
+    struct SumParams {
+        partial_offset: u32,
+        out_offset: u32,
+        count: u32,
+        splits: u32,
+    }
+}
+
+/// The product with all leading axes merged into one: `[batches, rows, columns]` times `[batches, columns]`.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    w: &'a Tensor,
+    x: &'a Tensor,
+    batches: usize,
+    rows: usize,
+    columns: usize,
+    /// Strides of w over batches, rows and columns, and of x over batches and columns, in elements.
+    w_strides: [isize; 3],
+    x_strides: [isize; 2],
+    w_offset: isize,
+    x_offset: isize,
+}
+
+fn on_gpu(w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
+    let lead = w.shape().len() - 2;
+    let (rows, columns) = (w.shape()[lead], w.shape()[lead + 1]);
+    // The shaders write words, one after another; any other result is converted from those.
+    let word = match out.dtype().kind() {
+        Kind::Float => DType::Float32,
+        Kind::Int | Kind::Bool => DType::Int32,
+    };
+    let direct = out.dtype().size() == 4 && out.layout().is_contiguous();
+    let result =
+        if direct { out.clone() } else { Tensor::empty(out.device(), out.shape(), word, NAME)? };
+    let (batches, [w_batch, x_batch]) =
+        merge_axes(&w.shape()[..lead], &[&w.layout().strides[..lead], &x.layout().strides[..lead]]);
+    // What could not be merged into one axis is walked here.
+    let (&inner, outer) = batches.split_last().expect("merging leaves one axis");
+    let mut first_row = result.layout().offset as usize;
+    for index in 0..outer.iter().product::<usize>() {
+        let (mut rest, mut w_offset, mut x_offset) = (index, w.layout().offset, x.layout().offset);
+        for axis in (0..outer.len()).rev() {
+            let at = (rest % outer[axis]) as isize;
+            rest /= outer[axis];
+            w_offset += at * w_batch[axis];
+            x_offset += at * x_batch[axis];
+        }
+        let product = Product {
+            w,
+            x,
+            batches: inner,
+            rows,
+            columns,
+            w_strides: [w_batch[outer.len()], w.layout().strides[lead], w.layout().strides[lead + 1]],
+            x_strides: [x_batch[outer.len()], x.layout().strides[lead]],
+            w_offset,
+            x_offset,
+        };
+        product.launch(&result, first_row)?;
+        first_row += inner * rows;
+    }
+    if !direct {
+        assign(out, (&result).into())?;
+    }
+    Ok(())
+}
+
+/// How a product is cut so that everything fits its binding: into equal parts of each axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    batches: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl Product<'_> {
+    /// Records the product, writing one word for each row from `first_row` on.
+    fn launch(&self, result: &Tensor, first_row: usize) -> Result<()> {
+        let context = result.gpu_buffer().context().clone();
+        let part = self.fit(&context)?;
+        for batch in (0..self.batches).step_by(part.batches) {
+            for row in (0..self.rows).step_by(part.rows) {
+                let piece = Product {
+                    batches: part.batches.min(self.batches - batch),
+                    rows: part.rows.min(self.rows - row),
+                    w_offset: self.w_offset
+                        + batch as isize * self.w_strides[0]
+                        + row as isize * self.w_strides[1],
+                    x_offset: self.x_offset + batch as isize * self.x_strides[0],
+                    ..*self
+                };
+                piece.columns_in_parts(&context, result, first_row + batch * self.rows + row, part.columns)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest part of the product whose operands can be bound. Axes of the largest stride are cut first.
+    fn fit(&self, context: &Context) -> Result<Cut> {
+        let caps = context.caps();
+        // Windows begin at aligned places, so leave room for one step.
+        let room = (caps.binding - u64::from(caps.alignment) - 16) as usize;
+        let span = |lengths: &[usize], strides: &[isize], size: usize| {
+            (lengths.iter().zip(strides).map(|(&l, s)| (l - 1) * s.unsigned_abs()).sum::<usize>() + 4) * size
+        };
+        let mut part = Cut { batches: self.batches, rows: self.rows, columns: self.columns };
+        loop {
+            let w = span(&[part.batches, part.rows, part.columns], &self.w_strides, self.w.dtype().size());
+            let x = span(&[part.batches, part.columns], &self.x_strides, self.x.dtype().size());
+            let out = (part.batches * part.rows + 4) * 4;
+            // Flat indices must stay inside 32 bits, too.
+            let large = |bytes: usize| bytes > room || bytes / 4 > 1 << 30;
+            let reach = |length: usize, stride: isize| (length - 1) * stride.unsigned_abs();
+            let axes = [
+                if large(w) { reach(part.batches, self.w_strides[0]) } else { 0 }
+                    .max(if large(x) { reach(part.batches, self.x_strides[0]) } else { 0 })
+                    .max(if large(out) { part.batches - 1 } else { 0 }),
+                if large(w) { reach(part.rows, self.w_strides[1]) } else { 0 }
+                    .max(if large(out) && part.batches == 1 { part.rows - 1 } else { 0 }),
+                if large(w) { reach(part.columns, self.w_strides[2]) } else { 0 }
+                    .max(if large(x) { reach(part.columns, self.x_strides[1]) } else { 0 }),
+            ];
+            let (axis, &most) =
+                axes.iter().enumerate().max_by_key(|&(_, reach)| reach).expect("there are three axes");
+            if most == 0 {
+                break;
+            }
+            let length = [&mut part.batches, &mut part.rows, &mut part.columns];
+            for (i, length) in length.into_iter().enumerate() {
+                if i == axis {
+                    // Whole groups of four stay together.
+                    *length = if *length > 8 { (*length / 2).next_multiple_of(4) } else { length.div_ceil(2) };
+                }
+            }
+        }
+        // Rows of several batches are only neighbours in the result if the batches are whole.
+        if part.rows < self.rows {
+            part.batches = 1;
+        }
+        Ok(part)
+    }
+
+    /// Records this piece over parts of the columns, and adds the parts up.
+    fn columns_in_parts(&self, context: &Context, result: &Tensor, first_row: usize, part: usize) -> Result<()> {
+        let count = self.batches * self.rows;
+        let parts = self.columns.div_ceil(part);
+        let by_columns = self.w_strides[1] == 1 && self.w_strides[2] != 1 && self.rows > 1;
+        let splits = self.splits(context, part, by_columns);
+        let total = parts * splits;
+        let partial = match total {
+            1 => None,
+            _ => Some(Tensor::empty(result.device(), &[total, count], DType::Float32, NAME)?),
+        };
+        for i in 0..parts {
+            let from = i * part;
+            let piece = Product {
+                columns: part.min(self.columns - from),
+                w_offset: self.w_offset + from as isize * self.w_strides[2],
+                x_offset: self.x_offset + from as isize * self.x_strides[1],
+                ..*self
+            };
+            match &partial {
+                None => piece.dispatch(context, result.gpu_buffer(), first_row, splits, by_columns)?,
+                Some(partial) => {
+                    piece.dispatch(context, partial.gpu_buffer(), i * splits * count, splits, by_columns)?;
+                }
+            }
+        }
+        match &partial {
+            None => Ok(()),
+            Some(partial) => self.sum_splits(context, partial, result.gpu_buffer(), first_row, total, count),
+        }
+    }
+
+    /// How many workgroups share a row, so that a matrix of few rows keeps the whole GPU busy.
+    fn splits(&self, context: &Context, columns: usize, by_columns: bool) -> usize {
+        let count = self.batches * self.rows;
+        let (wanted, least) = if by_columns {
+            ((1_usize << 17).div_ceil(count.div_ceil(4)), 64)
+        } else {
+            (1024_usize.div_ceil(count.div_ceil(4)), 4096)
+        };
+        let most = (context.caps().binding as usize - 512) / 4 / count;
+        wanted.min(columns / least).min(most).max(1)
+    }
+
+    /// Binds what a piece needs and records it. Everything fits.
+    fn dispatch(
+        &self,
+        context: &Context,
+        out: &GpuBuffer,
+        out_offset: usize,
+        splits: usize,
+        by_columns: bool,
+    ) -> Result<()> {
+        let caps = context.caps();
+        let w = window(self.w, self.w_offset, &[self.batches, self.rows, self.columns], &self.w_strides, caps.alignment);
+        let x = window(self.x, self.x_offset, &[self.batches, self.columns], &self.x_strides, caps.alignment);
+        let chunk = self.columns.div_ceil(splits).next_multiple_of(4);
+        let count = self.batches * self.rows;
+        let out_window = flat_window(out, out_offset, splits * count, caps.alignment);
+
+        let whole = |value: isize| value % 4 == 0;
+        // Groups of four along the axis that lies in memory: is each of them one aligned load?
+        let w_quads = whole(w.offset)
+            && whole(self.w_strides[0])
+            && if by_columns {
+                whole(self.w_strides[2]) && whole(self.rows as isize)
+            } else {
+                self.w_strides[2] == 1 && whole(self.w_strides[1]) && whole(self.columns as isize)
+            };
+        let x_quads = self.x_strides[1] == 1
+            && whole(x.offset)
+            && whole(self.x_strides[0])
+            && whole(self.columns as isize);
+        let workgroup = if by_columns {
+            caps.workgroup_up_to(64)
+        } else {
+            // Short rows do not need many invocations; no subgroup is larger than 128.
+            caps.workgroup_up_to((chunk as u32 / 4).next_power_of_two().clamp(32, 256))
+        };
+        let variant = Variant {
+            w: self.w.dtype(),
+            x: self.x.dtype(),
+            w_quads,
+            x_quads,
+            by_columns,
+            subgroups: caps.subgroups,
+            workgroup,
+        };
+        let pipeline = context.pipeline(variant.key(), || variant.spec())?;
+        let params = Params {
+            w_offset: w.offset as u32,
+            w_batch: self.w_strides[0] as u32,
+            w_row: self.w_strides[1] as u32,
+            w_column: self.w_strides[2] as u32,
+            x_offset: x.offset as u32,
+            x_batch: self.x_strides[0] as u32,
+            x_column: self.x_strides[1] as u32,
+            out_offset: out_window.offset as u32,
+            out_split: count as u32,
+            rows: self.rows as u32,
+            batches: self.batches as u32,
+            columns: self.columns as u32,
+            splits: splits as u32,
+            chunk: chunk as u32,
+            unused: [0; 2],
+        };
+        let groups = if by_columns {
+            (self.rows.div_ceil(4) * splits * self.batches).div_ceil(workgroup as usize)
+        } else {
+            count.div_ceil(4) * splits
+        };
+        context.record(&Dispatch {
+            pipeline: &pipeline,
+            bindings: &[Some(w.binding), Some(x.binding), Some(out_window.binding)],
+            params: bytemuck::bytes_of(&params),
+            groups: groups as u32,
+            bytes: w.binding.size,
+        })
+    }
+
+    fn sum_splits(
+        &self,
+        context: &Context,
+        partial: &Tensor,
+        out: &GpuBuffer,
+        out_offset: usize,
+        splits: usize,
+        count: usize,
+    ) -> Result<()> {
+        let caps = context.caps();
+        let element = if self.w.dtype().kind() == Kind::Float { DType::Float32 } else { DType::Int32 };
+        let workgroup = caps.workgroup_up_to(64);
+        let pipeline = context.pipeline(SUM_KEY | element as u64, || sum_spec(element, workgroup))?;
+        let from = flat_window(partial.gpu_buffer(), 0, splits * count, caps.alignment);
+        let to = flat_window(out, out_offset, count, caps.alignment);
+        let params = SumParams {
+            partial_offset: from.offset as u32,
+            out_offset: to.offset as u32,
+            count: count as u32,
+            splits: splits as u32,
+        };
+        context.record(&Dispatch {
+            pipeline: &pipeline,
+            bindings: &[Some(from.binding), Some(to.binding)],
+            params: bytemuck::bytes_of(&params),
+            groups: (count as u32).div_ceil(workgroup),
+            bytes: from.binding.size,
+        })
+    }
+}
+
+/// A binding, and where in it the first element is.
+struct Window<'a> {
+    binding: Binding<'a>,
+    offset: isize,
+}
+
+/// What to bind of a tensor for a piece of it.
+fn window<'a>(
+    tensor: &'a Tensor,
+    offset: isize,
+    lengths: &[usize],
+    strides: &[isize],
+    alignment: u32,
+) -> Window<'a> {
+    let layout = Layout { shape: lengths.into(), strides: strides.into(), offset };
+    let (low, high) = layout.reach().expect("a piece has elements");
+    let size = tensor.dtype().size() as u64;
+    let start = low as u64 * size & !(u64::from(alignment) - 1);
+    let binding =
+        Binding { buffer: tensor.gpu_buffer(), offset: start, size: align_up((high as u64 + 1) * size - start, 16) };
+    Window { binding, offset: offset - (start / size) as isize }
+}
+
+/// What to bind of a buffer of words for `count` of them from `offset` on.
+fn flat_window(buffer: &GpuBuffer, offset: usize, count: usize, alignment: u32) -> Window<'_> {
+    let start = offset as u64 * 4 & !(u64::from(alignment) - 1);
+    let binding = Binding { buffer, offset: start, size: align_up((offset + count) as u64 * 4 - start, 16) };
+    Window { binding, offset: offset as isize - (start / 4) as isize }
+}
+
+/// What distinguishes the pipelines of this operation.
+struct Variant {
+    w: DType,
+    x: DType,
+    w_quads: bool,
+    x_quads: bool,
+    by_columns: bool,
+    subgroups: bool,
+    workgroup: u32,
+}
+
+/// Distinguishes these pipelines from those of other shaders.
+const KEY: u64 = 2 << 56;
+const SUM_KEY: u64 = 3 << 56;
+
+impl Variant {
+    fn key(&self) -> u64 {
+        KEY | (self.w as u64) << 40
+            | (self.x as u64) << 36
+            | u64::from(self.w_quads) << 35
+            | u64::from(self.x_quads) << 34
+            | u64::from(self.by_columns) << 33
+            | u64::from(self.subgroups) << 32
+            | u64::from(self.workgroup)
+    }
+
+    fn spec(&self) -> Spec {
+        let access = |quads| Slot::module(if quads { "access/vector_quads" } else { "access/vector_elements" });
+        let mut slots = vec![
+            ("ACCUMULATOR", accumulator(self.w)),
+            ("W", Slot::module(dtype_module(self.w))),
+            ("W_ACCESS", access(self.w_quads)),
+            ("X", Slot::module(dtype_module(self.x))),
+            ("X_ACCESS", access(self.x_quads)),
+        ];
+        let source = if self.by_columns {
+            include_str!("../../shaders/matmul_vec_columns.wgsl")
+        } else {
+            slots.push(("REDUCE", Slot::module(if self.subgroups { "reduce/subgroups" } else { "reduce/shared" })));
+            include_str!("../../shaders/matmul_vec.wgsl")
+        };
+        Spec {
+            label: NAME,
+            source,
+            slots,
+            constants: vec![("WORKGROUP", f64::from(self.workgroup))],
+            inputs: vec![true, true],
+            params: Params::LAYOUT,
+        }
+    }
+}
+
+fn sum_spec(element: DType, workgroup: u32) -> Spec {
+    Spec {
+        label: "matmul_vec: sum of parts",
+        source: include_str!("../../shaders/sum_splits.wgsl"),
+        slots: vec![("ACCUMULATOR", accumulator(element))],
+        constants: vec![("WORKGROUP", f64::from(workgroup))],
+        inputs: vec![true],
+        params: SumParams::LAYOUT,
+    }
+}
+
+/// What products of this type are summed in.
+fn accumulator(dtype: DType) -> Slot {
+    let element = if dtype.kind() == Kind::Float { "f32" } else { "i32" };
+    Slot::Text(format!("alias Element = {element};\nalias Accumulator = vec4<{element}>;"))
+}
+
+/// Every variant, for checking shaders.
+#[cfg(test)]
+pub(crate) fn all_specs() -> Vec<Spec> {
+    let mut specs = vec![sum_spec(DType::Float32, 64), sum_spec(DType::Int32, 64)];
+    let floats = [DType::Float32, DType::Float16, DType::BFloat16];
+    let pairs = floats.iter().flat_map(|&w| floats.map(|x| (w, x))).chain([(DType::Int32, DType::Int32)]);
+    for (w, x) in pairs {
+        for bits in 0..16 {
+            let [w_quads, x_quads, by_columns, subgroups] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+            specs.push(Variant { w, x, w_quads, x_quads, by_columns, subgroups, workgroup: 64 }.spec());
+        }
+    }
+    specs
+}

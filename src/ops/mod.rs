@@ -1,0 +1,135 @@
+//! The operations. One file each, but the elementwise ones, which share theirs.
+//!
+//! An operation's file reads top to bottom: the formula, the shape and type rules (all checks are here, so that what is
+//! below may trust its arguments), the launch on a GPU, and the way to its loops on the CPU.
+
+pub mod astype;
+pub mod elementwise;
+pub mod matmul_vec;
+
+use crate::device::Device;
+use crate::dtype::{DType, Scalar};
+use crate::error::{Error, Result};
+use crate::shape::{Layout, show};
+use crate::tensor::{Storage, Tensor};
+
+pub use astype::{arange, assign, astype, contiguous, copy, full};
+pub use elementwise::{add, multiply, silu, subtract};
+pub use matmul_vec::matmul_vec;
+
+/// An operand: a tensor, or a number that takes the type of the tensor beside it.
+#[derive(Clone, Copy)]
+pub enum Operand<'a> {
+    Tensor(&'a Tensor),
+    Scalar(Scalar),
+}
+
+impl<'a> From<&'a Tensor> for Operand<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+impl From<Scalar> for Operand<'_> {
+    fn from(scalar: Scalar) -> Self {
+        Self::Scalar(scalar)
+    }
+}
+
+/// Where an operation computes its result, and where the result goes from there.
+pub(crate) struct Output {
+    /// What the operation writes: the caller's `out` where that is safe, otherwise a new tensor.
+    pub(crate) target: Tensor,
+    /// The caller's `out`, if the target is not it.
+    copy_to: Option<Tensor>,
+}
+
+impl Output {
+    /// A new tensor, or the caller's `out` after checking it.
+    ///
+    /// `in_place` says which input, if it is the very same elements as `out`, the operation can read while it writes.
+    /// Any other overlap goes through a new tensor, so that the result is as if the inputs had been copied first.
+    pub(crate) fn new(
+        operation: &str,
+        device: &Device,
+        layout: Layout,
+        dtype: DType,
+        out: Option<&Tensor>,
+        inputs: &[&Tensor],
+        in_place: impl Fn(&Tensor, &Tensor) -> bool,
+    ) -> Result<Self> {
+        let Some(out) = out else {
+            return Ok(Self { target: Tensor::empty_like(device, layout, dtype, operation)?, copy_to: None });
+        };
+        if out.shape() != layout.shape.as_slice() {
+            return Err(Error::Shape(format!(
+                "{operation}: out= has shape {}, but the result has shape {}",
+                show(out.shape()),
+                show(&layout.shape)
+            )));
+        }
+        if out.dtype() != dtype {
+            return Err(Error::DType(format!(
+                "{operation}: out= has dtype {}, but the result has dtype {dtype}",
+                out.dtype()
+            )));
+        }
+        check_writable(operation, out)?;
+        out.device().check_same(device, operation)?;
+        let conflict = inputs.iter().any(|input| shares_storage(input, out) && !in_place(input, out));
+        if conflict {
+            let target = Tensor::empty_like(device, layout, dtype, operation)?;
+            return Ok(Self { target, copy_to: Some(out.clone()) });
+        }
+        Ok(Self { target: out.clone(), copy_to: None })
+    }
+
+    /// The result, in the caller's `out` if there is one.
+    pub(crate) fn finish(self) -> Result<Tensor> {
+        match self.copy_to {
+            None => Ok(self.target),
+            Some(out) => {
+                assign(&out, (&self.target).into())?;
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// Refuses to write where that is not allowed or has no clear meaning.
+pub(crate) fn check_writable(operation: &str, out: &Tensor) -> Result<()> {
+    if !out.is_writable() {
+        return Err(Error::Argument(format!("{operation}: the array to write to is read-only; give a writable one")));
+    }
+    if out.layout().repeats() {
+        return Err(Error::Argument(format!(
+            "{operation}: the array to write to repeats its elements (a broadcast view); give a copy"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether writing `out` could disturb reading `input`. A GPU cannot bind one buffer for both, even where the elements
+/// differ.
+fn shares_storage(input: &Tensor, out: &Tensor) -> bool {
+    match (input.storage(), out.storage()) {
+        (Storage::Gpu(a), Storage::Gpu(b)) => std::sync::Arc::ptr_eq(a, b),
+        _ => input.may_overlap(out),
+    }
+}
+
+/// The layout for a new result of this shape: dense, with the axes in the order in which the first input of the full
+/// shape has them, so that operations on transposed tensors stay without gaps. NumPy does the same.
+pub(crate) fn result_layout(shape: &[usize], inputs: &[&Layout]) -> Layout {
+    let model = inputs.iter().find(|layout| layout.shape.as_slice() == shape && !layout.is_contiguous());
+    let Some(order) = model.and_then(|layout| layout.dense_order()) else { return Layout::contiguous(shape) };
+    if inputs.iter().any(|layout| layout.shape.as_slice() == shape && layout.is_contiguous()) {
+        return Layout::contiguous(shape);
+    }
+    let ordered: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
+    let mut inverse = vec![0; order.len()];
+    for (place, &axis) in order.iter().enumerate() {
+        inverse[axis] = place;
+    }
+    Layout::contiguous(&ordered).permuted(&inverse)
+}

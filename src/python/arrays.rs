@@ -1,0 +1,344 @@
+//! NumPy arrays as tensors, and tensors as NumPy arrays.
+
+#![expect(unsafe_code, reason = "NumPy's memory is reached through its C interface")]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use numpy::npyffi::{NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArray_Descr, get_type_object, npy_intp};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyInt};
+use smallvec::SmallVec;
+
+use super::errors;
+use super::tensor::PyTensor;
+use crate::cpu::memory::HostBuffer;
+use crate::device::Device;
+use crate::device::select::cpu;
+use crate::dtype::{DType, Scalar};
+use crate::error::{Error, Result};
+use crate::shape::Layout;
+use crate::tensor::{Storage, Tensor};
+
+/// What to do with float64 input: 0 warn once, 1 refuse, 2 convert quietly.
+static FLOAT64: AtomicU8 = AtomicU8::new(0);
+static WARNED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn set_float64_policy(policy: &str) -> Result<()> {
+    let code = match policy {
+        "warn" => 0,
+        "error" => 1,
+        "cast" => 2,
+        _ => return Err(Error::Argument(format!("config.float64 is 'warn', 'error' or 'cast', not '{policy}'"))),
+    };
+    FLOAT64.store(code, Ordering::Relaxed);
+    Ok(())
+}
+
+/// NumPy's descriptors of our types, in the order of [`DType::ALL`].
+fn descriptors(py: Python<'_>) -> PyResult<&[Py<PyArrayDescr>; 8]> {
+    static DESCRIPTORS: PyOnceLock<[Py<PyArrayDescr>; 8]> = PyOnceLock::new();
+    DESCRIPTORS.get_or_try_init(py, || {
+        let mut all = Vec::with_capacity(8);
+        for dtype in DType::ALL {
+            let descriptor = match dtype {
+                DType::BFloat16 => PyArrayDescr::new(py, py.import("ml_dtypes")?.getattr("bfloat16")?)?,
+                other => PyArrayDescr::new(py, other.name())?,
+            };
+            all.push(descriptor.unbind());
+        }
+        Ok(all.try_into().unwrap_or_else(|_| unreachable!("one for each type")))
+    })
+}
+
+/// NumPy's dtype object for a type.
+pub(super) fn descriptor(py: Python<'_>, dtype: DType) -> PyResult<Bound<'_, PyArrayDescr>> {
+    Ok(descriptors(py)?[dtype as usize].bind(py).clone())
+}
+
+/// Our type for a NumPy descriptor in native byte order, if it is one of ours.
+fn native_dtype(descriptor: &Bound<'_, PyArrayDescr>) -> PyResult<Option<DType>> {
+    if !matches!(descriptor.byteorder(), b'=' | b'|') {
+        return Ok(None);
+    }
+    Ok(match (descriptor.kind(), descriptor.itemsize()) {
+        (b'f', 4) => Some(DType::Float32),
+        (b'f', 2) => Some(DType::Float16),
+        (b'i', 4) => Some(DType::Int32),
+        (b'u', 4) => Some(DType::UInt32),
+        (b'i', 1) => Some(DType::Int8),
+        (b'u', 1) => Some(DType::UInt8),
+        (b'b', 1) => Some(DType::Bool),
+        (b'V', 2) => {
+            let bfloat16 = descriptors(descriptor.py())?[DType::BFloat16 as usize].bind(descriptor.py());
+            (descriptor.num() == bfloat16.num()).then_some(DType::BFloat16)
+        }
+        _ => None,
+    })
+}
+
+/// A `dtype=` argument.
+pub(super) fn dtype_argument(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<DType> {
+    let fail = || {
+        let names = DType::ALL.map(DType::name).join(", ");
+        let shown = obj.str().map_or_else(|_| "this object".into(), |text| text.to_string());
+        Error::DType(format!("{operation}: dtype={shown} is not one that devices share; the dtypes are {names}"))
+    };
+    let text = obj.extract::<&str>().ok();
+    if let Some(dtype) = text.and_then(DType::from_name) {
+        return Ok(dtype);
+    }
+    let descriptor = PyArrayDescr::new(obj.py(), obj).map_err(|_| fail())?;
+    Ok(native_dtype(&descriptor)?.ok_or_else(fail)?)
+}
+
+/// An argument of an operation.
+pub(super) enum Argument {
+    /// A tensor of gpukern's.
+    Tensor(Tensor),
+    /// An array, or what NumPy made one of, as a tensor on the CPU device that shares its memory where it can.
+    Array(Tensor),
+    /// A Python number.
+    Scalar(Scalar),
+}
+
+/// Reads an operand: a tensor, an array, a Python number, or anything that NumPy understands.
+pub(super) fn argument(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Argument> {
+    if let Ok(tensor) = obj.cast_exact::<PyTensor>() {
+        return Ok(Argument::Tensor(tensor.get().0.clone()));
+    }
+    if let Ok(array) = obj.cast::<PyUntypedArray>() {
+        return Ok(Argument::Array(from_array(array, operation, name, true)?));
+    }
+    if let Some(scalar) = python_scalar(obj, operation, name)? {
+        return Ok(Argument::Scalar(scalar));
+    }
+    Ok(Argument::Array(from_object(obj, operation, name)?))
+}
+
+/// A Python bool, int or float; not NumPy's scalars, of which float64 is a subclass of float.
+pub(super) fn python_scalar(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Option<Scalar>> {
+    if obj.is_exact_instance_of::<PyFloat>() {
+        return Ok(Some(Scalar::Float(obj.extract()?)));
+    }
+    if obj.is_exact_instance_of::<PyBool>() {
+        return Ok(Some(Scalar::Bool(obj.extract()?)));
+    }
+    if obj.is_exact_instance_of::<PyInt>() {
+        return match obj.extract::<i64>() {
+            Ok(value) => Ok(Some(Scalar::Int(value))),
+            Err(_) => Err(Error::DType(format!("{operation}: {name}: the integer {obj} fits no dtype of a device")).into()),
+        };
+    }
+    Ok(None)
+}
+
+/// Anything that NumPy makes an array of: lists, NumPy's scalars, objects with `__array__`.
+pub(super) fn from_object(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Tensor> {
+    let py = obj.py();
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let array = numpy.call_method1(intern!(py, "asarray"), (obj,)).map_err(|error| {
+        PyErr::from(Error::DType(format!("{operation}: {name}: NumPy makes no array of this {}: {error}", type_name(obj))))
+    })?;
+    // A list of Python numbers did not choose float64; an array-like object did.
+    let chosen = !obj.is_instance_of::<pyo3::types::PyList>() && !obj.is_instance_of::<pyo3::types::PyTuple>();
+    from_array(array.cast::<PyUntypedArray>().map_err(PyErr::from)?, operation, name, chosen)
+}
+
+fn type_name(obj: &Bound<'_, PyAny>) -> String {
+    obj.get_type().name().map_or_else(|_| "object".into(), |name| name.to_string())
+}
+
+/// An array as a tensor on the CPU device. Shares its memory if its type and alignment allow, converts it otherwise.
+pub(super) fn from_array(
+    array: &Bound<'_, PyUntypedArray>,
+    operation: &str,
+    name: &str,
+    warn: bool,
+) -> PyResult<Tensor> {
+    match alias(array)? {
+        Some(tensor) => Ok(tensor),
+        None => {
+            let converted = convert(array, operation, name, warn)?;
+            Ok(alias(&converted)?.expect("converted to one of our types, aligned and in native order"))
+        }
+    }
+}
+
+/// The array's own memory as a tensor, if its elements can be read in place.
+pub(super) fn alias(array: &Bound<'_, PyUntypedArray>) -> PyResult<Option<Tensor>> {
+    let Some(dtype) = native_dtype(&array.dtype())? else { return Ok(None) };
+    let pointer = array.as_array_ptr();
+    // SAFETY: `array` is alive and the interpreter lock is held.
+    let (flags, data) = unsafe { ((*pointer).fields.flags, (*pointer).fields.data) };
+    if flags & NPY_ARRAY_ALIGNED == 0 {
+        return Ok(None);
+    }
+    let size = dtype.size() as isize;
+    let mut layout = Layout { shape: array.shape().into(), strides: SmallVec::new(), offset: 0 };
+    for (&stride, &length) in array.strides().iter().zip(array.shape()) {
+        if stride % size != 0 && length > 1 {
+            return Ok(None);
+        }
+        layout.strides.push(stride / size);
+    }
+    let bytes = layout.len() * dtype.size();
+    let owner: Box<dyn Send + Sync> = Box::new(array.clone().unbind());
+    let data = NonNull::new(data.cast::<u8>()).unwrap_or(NonNull::dangling());
+    // SAFETY: NumPy says where the elements are, and the owner keeps them there.
+    let buffer = unsafe { HostBuffer::foreign(data, bytes, flags & NPY_ARRAY_WRITEABLE != 0, owner) };
+    Ok(Some(Tensor::from_parts(cpu()?, Storage::Host(Arc::new(buffer)), layout, dtype)))
+}
+
+/// A copy of the array in one of our types, made by NumPy.
+fn convert<'py>(
+    array: &Bound<'py, PyUntypedArray>,
+    operation: &str,
+    name: &str,
+    warn: bool,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = array.py();
+    let from = array.dtype();
+    let target = match (from.kind(), from.itemsize()) {
+        (b'f', 8) => {
+            float64_policy(py, operation, name, warn)?;
+            DType::Float32
+        }
+        (b'f', 4) => DType::Float32,
+        (b'f', 2) => DType::Float16,
+        (b'i', 8) => {
+            check_range(array, operation, name, DType::Int32)?;
+            DType::Int32
+        }
+        (b'u', 8) => {
+            check_range(array, operation, name, DType::UInt32)?;
+            DType::UInt32
+        }
+        (b'i' | b'u', 2) | (b'i', 4) => DType::Int32,
+        (b'u', 4) => DType::UInt32,
+        (b'i', 1) => DType::Int8,
+        (b'u', 1) => DType::UInt8,
+        (b'b', 1) => DType::Bool,
+        _ => match native_dtype(&from)? {
+            Some(dtype) => dtype,
+            None => {
+                return Err(Error::DType(format!(
+                    "{operation}: {name} has dtype {}, which no device has; the dtypes are {}",
+                    from.str()?,
+                    DType::ALL.map(DType::name).join(", ")
+                ))
+                .into());
+            }
+        },
+    };
+    let keywords = pyo3::types::PyDict::new(py);
+    keywords.set_item("casting", "unsafe")?;
+    keywords.set_item("copy", true)?;
+    let numpy = py.import(intern!(py, "numpy"))?;
+    // What is too large for float32 becomes infinite; the warning about float32 has been given.
+    let quiet = pyo3::types::PyDict::new(py);
+    quiet.set_item("over", "ignore")?;
+    let state = numpy.call_method(intern!(py, "errstate"), (), Some(&quiet))?;
+    state.call_method0("__enter__")?;
+    let converted = array.call_method("astype", (descriptor(py, target)?,), Some(&keywords));
+    state.call_method1("__exit__", (py.None(), py.None(), py.None()))?;
+    Ok(converted?.cast_into::<PyUntypedArray>()?)
+}
+
+fn float64_policy(py: Python<'_>, operation: &str, name: &str, warn: bool) -> PyResult<()> {
+    match FLOAT64.load(Ordering::Relaxed) {
+        1 if warn => Err(Error::DType(format!(
+            "{operation}: {name} has dtype float64, which no device shares, and gpukern.config.float64 is 'error'; \
+             convert it with .astype('float32')"
+        ))
+        .into()),
+        0 if warn && !WARNED.swap(true, Ordering::Relaxed) => {
+            let message = c"float64 input is computed in float32, since GPUs have no float64 in common. \
+                Convert it beforehand, or set gpukern.config.float64 to 'cast' or 'error'.";
+            PyErr::warn(py, &errors::precision_warning(py), message, 2)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses integers that the narrower type cannot hold.
+fn check_range(array: &Bound<'_, PyUntypedArray>, operation: &str, name: &str, dtype: DType) -> PyResult<()> {
+    if array.is_empty() {
+        return Ok(());
+    }
+    let (low, high) = dtype.int_range();
+    for end in ["min", "max"] {
+        let value = array.call_method0(end)?;
+        if value.lt(low)? || value.gt(high)? {
+            return Err(Error::DType(format!(
+                "{operation}: {name} has dtype {} and holds {value}, which {dtype} cannot; it goes from {low} to {high}",
+                array.dtype().str()?
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a tensor's host memory alive for an array that lies in it.
+#[pyclass(frozen, module = "gpukern._native", name = "_HostMemory")]
+struct HostMemory {
+    _buffer: Arc<HostBuffer>,
+}
+
+/// A tensor in host memory as an array over the same memory.
+pub(super) fn to_array<'py>(py: Python<'py>, tensor: &Tensor, writable: bool) -> PyResult<Bound<'py, PyAny>> {
+    let Storage::Host(buffer) = tensor.storage() else {
+        unreachable!("only tensors in host memory become arrays");
+    };
+    let size = tensor.dtype().size() as isize;
+    let layout = tensor.layout();
+    let mut shape: SmallVec<[npy_intp; 6]> = layout.shape.iter().map(|&length| length as npy_intp).collect();
+    let mut strides: SmallVec<[npy_intp; 6]> = layout.strides.iter().map(|&stride| stride * size).collect();
+    let descriptor = descriptor(py, tensor.dtype())?;
+    let owner = Bound::new(py, HostMemory { _buffer: buffer.clone() })?;
+    // SAFETY: the layout describes elements inside the buffer, which the array's base keeps alive. NumPy takes over
+    // one reference to the descriptor and one to the base, both of which are given away here.
+    unsafe {
+        let data = buffer.as_ptr().cast_mut().offset(layout.offset * size);
+        let array = PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            get_type_object(py, NpyTypes::PyArray_Type),
+            descriptor.into_ptr().cast::<PyArray_Descr>(),
+            shape.len() as i32,
+            shape.as_mut_ptr(),
+            strides.as_mut_ptr(),
+            data.cast(),
+            if writable { NPY_ARRAY_WRITEABLE } else { 0 },
+            std::ptr::null_mut(),
+        );
+        let array = Bound::from_owned_ptr_or_err(py, array)?;
+        if PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.into_ptr()) < 0 {
+            return Err(PyErr::fetch(py));
+        }
+        Ok(array)
+    }
+}
+
+/// The tensor's elements as an array of their own. Waits for them.
+pub(super) fn to_new_array<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+    let tensor = tensor.clone();
+    let host = super::enter(py, move || tensor.to_host(cpu()?))?;
+    to_array(py, &host, true)
+}
+
+/// The tensor that holds an argument on a device.
+pub(super) fn on_device(argument: Argument, device: &Device, operation: &str) -> Result<Tensor> {
+    match argument {
+        Argument::Tensor(tensor) => {
+            tensor.device().check_same(device, operation)?;
+            Ok(tensor)
+        }
+        Argument::Array(tensor) => tensor.to(device),
+        Argument::Scalar(scalar) => crate::ops::full(device, &[], scalar, scalar.own_dtype()),
+    }
+}

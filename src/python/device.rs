@@ -1,0 +1,407 @@
+//! `gpukern.Device`, and the functions that find and choose devices.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
+
+use super::enter;
+use crate::cpu::memory;
+use crate::cpu::simd::Level;
+use crate::device::select::{self, machine};
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+/// A device that computes: a GPU, or the CPU.
+///
+/// Examples
+/// --------
+/// >>> import gpukern as gk
+/// >>> cpu = gk.get_device("cpu")
+/// >>> cpu.id, cpu.backend, cpu.kind
+/// ('cpu', 'cpu', 'cpu')
+#[pyclass(frozen, eq, hash, module = "gpukern", name = "Device")]
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct PyDevice(pub(super) Device);
+
+#[pymethods]
+impl PyDevice {
+    /// The name by which `get_device` finds it again, such as ``vulkan:0``.
+    #[getter]
+    fn id(&self) -> String {
+        self.0.id()
+    }
+
+    /// The hardware's name.
+    #[getter]
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// ``cpu``, ``vulkan``, ``metal``, ``dx12`` or ``gl``.
+    #[getter]
+    fn backend(&self) -> &'static str {
+        self.0.backend()
+    }
+
+    /// ``cpu``, ``discrete``, ``integrated``, ``virtual``, ``software`` or ``other``.
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.0.kind().name()
+    }
+
+    /// The driver and its version; for the CPU device how it computes.
+    #[getter]
+    fn driver(&self) -> String {
+        match &self.0 {
+            Device::Cpu(cpu) => format!("{}, threads: {}", cpu.level().name(), cpu.threads()),
+            Device::Gpu(gpu) => format!("{} {}", gpu.info.driver, gpu.info.driver_info).trim().to_string(),
+        }
+    }
+
+    /// What kernels are chosen by, as a set of words.
+    #[getter]
+    fn features<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
+        let words: Vec<String> = match &self.0 {
+            Device::Cpu(_) => Level::available().into_iter().map(|level| format!("simd-{}", level.name())).collect(),
+            Device::Gpu(gpu) => [
+                (gpu.caps.subgroups, "subgroups"),
+                (gpu.caps.f16, "f16"),
+                (gpu.caps.immediates, "immediates"),
+                (gpu.caps.timestamps, "timestamps"),
+                (gpu.caps.pipeline_cache, "pipeline-cache"),
+            ]
+            .into_iter()
+            .filter(|(have, _)| *have)
+            .map(|(_, word)| word.to_string())
+            .collect(),
+        };
+        PyFrozenSet::new(py, words)
+    }
+
+    /// Numbers that kernels are chosen by: bytes of a binding, of a buffer and of workgroup memory, invocations of a
+    /// workgroup and of a subgroup; for the CPU device its threads.
+    #[getter]
+    fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let limits = PyDict::new(py);
+        match &self.0 {
+            Device::Cpu(cpu) => limits.set_item("threads", cpu.threads())?,
+            Device::Gpu(gpu) => {
+                limits.set_item("binding", gpu.caps.binding)?;
+                limits.set_item("buffer", gpu.caps.buffer)?;
+                limits.set_item("shared", gpu.caps.shared)?;
+                limits.set_item("workgroup", gpu.caps.workgroup)?;
+                limits.set_item("groups", gpu.caps.groups)?;
+                limits.set_item("alignment", gpu.caps.alignment)?;
+                limits.set_item("subgroup_min", gpu.caps.subgroup_size.0)?;
+                limits.set_item("subgroup_max", gpu.caps.subgroup_size.1)?;
+            }
+        }
+        Ok(limits)
+    }
+
+    /// Memory of the device: what is in use and what is kept for reuse.
+    #[getter]
+    fn memory(&self) -> Memory {
+        Memory(self.0.clone())
+    }
+
+    /// The same hardware with lowered capabilities, for testing how kernels do on poorer devices.
+    ///
+    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-immediates``, ``-timestamps``,
+    /// ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``, ``shared=``, ``workgroup=64``, ``groups=``.
+    /// The CPU: ``simd=avx512|avx2|neon|scalar``, ``threads=1``.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import gpukern as gk
+    /// >>> gk.get_device("cpu").with_caps("threads=1").limits
+    /// {'threads': 1}
+    fn with_caps(&self, py: Python<'_>, caps: &str) -> PyResult<Self> {
+        enter(py, || self.0.with_caps(caps).map(Self))
+    }
+
+    /// Wait until everything that was started on this device has finished.
+    fn synchronize(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || self.0.synchronize())
+    }
+
+    /// Destroys the open device, as a driver's reset would. For tests.
+    fn _lose(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || match &self.0 {
+            Device::Cpu(_) => Err(Error::Device("the CPU device cannot be lost".into())),
+            Device::Gpu(gpu) => {
+                gpu.context()?.lose();
+                Ok(())
+            }
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<gpukern.Device {}: {}, {}>", self.0.id(), self.0.name(), self.0.kind().name())
+    }
+}
+
+/// Memory of a device, in bytes: what tensors use, what is kept for reuse, and how often it was reused.
+#[pyclass(frozen, module = "gpukern", name = "Memory")]
+struct Memory(Device);
+
+impl Memory {
+    fn usage(&self) -> Result<memory::Usage> {
+        Ok(match &self.0 {
+            Device::Cpu(_) => memory::usage(),
+            Device::Gpu(gpu) => gpu.context()?.usage(),
+        })
+    }
+}
+
+#[pymethods]
+impl Memory {
+    /// Bytes of tensors that are alive.
+    #[getter]
+    fn in_use(&self) -> PyResult<usize> {
+        Ok(self.usage()?.in_use)
+    }
+
+    /// Bytes kept for reuse.
+    #[getter]
+    fn pooled(&self) -> PyResult<usize> {
+        Ok(self.usage()?.pooled)
+    }
+
+    /// The most bytes that were ever in use.
+    #[getter]
+    fn peak(&self) -> PyResult<usize> {
+        Ok(self.usage()?.peak)
+    }
+
+    /// Bytes that the device has.
+    #[getter]
+    fn limit(&self) -> PyResult<usize> {
+        Ok(self.usage()?.limit)
+    }
+
+    /// How often memory was reused.
+    #[getter]
+    fn hits(&self) -> PyResult<u64> {
+        Ok(self.usage()?.hits)
+    }
+
+    /// How often new memory was needed.
+    #[getter]
+    fn misses(&self) -> PyResult<u64> {
+        Ok(self.usage()?.misses)
+    }
+
+    /// Give all memory that is kept for reuse back to the system.
+    fn empty(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || match &self.0 {
+            Device::Cpu(_) => {
+                memory::empty();
+                Ok(())
+            }
+            Device::Gpu(gpu) => gpu.context()?.release_memory(),
+        })
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        use crate::error::Bytes;
+        let usage = self.usage()?;
+        let show = |bytes: usize| Bytes(bytes as u64);
+        Ok(format!(
+            "<gpukern.Memory of {}: {} in use, {} pooled, {} peak, {} in all>",
+            self.0.id(),
+            show(usage.in_use),
+            show(usage.pooled),
+            show(usage.peak),
+            show(usage.limit)
+        ))
+    }
+}
+
+/// Set once `use_device` is used at all; until then no call needs to look.
+static CONTEXT_ENABLED: AtomicBool = AtomicBool::new(false);
+static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// A `device=` argument.
+pub(super) fn device_argument(py: Python<'_>, device: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Device>> {
+    let Some(device) = device else { return Ok(None) };
+    if let Ok(device) = device.cast::<PyDevice>() {
+        return Ok(Some(device.get().0.clone()));
+    }
+    let Ok(name) = device.extract::<String>() else {
+        let shown = device.get_type().name()?;
+        return Err(Error::Argument(format!("device= takes a name or a Device, not {shown}")).into());
+    };
+    enter(py, move || select::resolve(&name)).map(Some)
+}
+
+/// The device that `use_device` or the environment asks for, if any.
+pub(super) fn ambient_device(py: Python<'_>) -> PyResult<Option<Device>> {
+    if CONTEXT_ENABLED.load(Ordering::Relaxed)
+        && let Some(current) = CURRENT.get(py)
+    {
+        let device = current.bind(py).call_method0(pyo3::intern!(py, "get"))?;
+        if let Ok(device) = device.cast::<PyDevice>() {
+            return Ok(Some(device.get().0.clone()));
+        }
+    }
+    Ok(select::environment_device()?)
+}
+
+/// Where new tensors go when the call does not say.
+pub(super) fn device_for_new(py: Python<'_>, device: Option<&Bound<'_, PyAny>>) -> PyResult<Device> {
+    match device_argument(py, device)? {
+        Some(device) => Ok(device),
+        None => match ambient_device(py)? {
+            Some(device) => Ok(device),
+            None => enter(py, select::default_device),
+        },
+    }
+}
+
+/// Every device of this machine, the best first. A card that several backends offer is listed once.
+///
+/// Examples
+/// --------
+/// >>> import gpukern as gk
+/// >>> "cpu" in [device.id for device in gk.devices()]
+/// True
+#[pyfunction]
+fn devices(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+    let all = enter(py, || machine()?.devices())?;
+    PyTuple::new(py, all.into_iter().map(PyDevice))
+}
+
+/// The device on which new tensors are made when nothing else is said.
+///
+/// Examples
+/// --------
+/// >>> import gpukern as gk
+/// >>> with gk.use_device("cpu"):
+/// ...     gk.default_device().id
+/// 'cpu'
+#[pyfunction]
+fn default_device(py: Python<'_>) -> PyResult<PyDevice> {
+    device_for_new(py, None).map(PyDevice)
+}
+
+/// The device of this name: ``auto``, ``cpu``, ``gpu`` (the best one that is hardware), a backend (``vulkan``,
+/// ``metal``, ``dx12``, ``gl``), a backend and a number (``vulkan:1``), or a part of the adapter's name.
+///
+/// Examples
+/// --------
+/// >>> import gpukern as gk
+/// >>> gk.get_device("cpu").kind
+/// 'cpu'
+#[pyfunction]
+#[pyo3(signature = (name, /))]
+fn get_device(py: Python<'_>, name: &str) -> PyResult<PyDevice> {
+    enter(py, || select::resolve(name).map(PyDevice))
+}
+
+/// Whether `get_device` finds a device of this name.
+///
+/// Examples
+/// --------
+/// >>> import gpukern as gk
+/// >>> gk.is_available("cpu"), gk.is_available("abacus")
+/// (True, False)
+#[pyfunction]
+#[pyo3(signature = (name, /))]
+fn is_available(py: Python<'_>, name: &str) -> PyResult<bool> {
+    enter(py, || match select::resolve(name) {
+        Ok(_) => Ok(true),
+        Err(Error::DeviceNotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    })
+}
+
+/// Which device is chosen when nothing is said, and why each of the others is not.
+///
+/// Examples
+/// --------
+/// >>> import gpukern as gk
+/// >>> gk.explain().startswith("chosen: ")
+/// True
+#[pyfunction]
+fn explain(py: Python<'_>) -> PyResult<String> {
+    enter(py, || machine()?.explain())
+}
+
+/// Wait until everything that was started has finished, on one device or on all.
+///
+/// Examples
+/// --------
+/// >>> import gpukern as gk
+/// >>> gk.synchronize()
+#[pyfunction]
+#[pyo3(signature = (device = None))]
+fn synchronize(py: Python<'_>, device: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    match device_argument(py, device)? {
+        Some(device) => enter(py, || device.synchronize()),
+        None => enter(py, select::synchronize_all),
+    }
+}
+
+#[pyfunction]
+fn _enable_context() {
+    CONTEXT_ENABLED.store(true, Ordering::Relaxed);
+}
+
+#[pyfunction]
+fn _set_float64_policy(policy: &str) -> PyResult<()> {
+    Ok(super::arrays::set_float64_policy(policy)?)
+}
+
+#[pyfunction]
+fn _profile_start(py: Python<'_>, device: &PyDevice) -> PyResult<()> {
+    enter(py, || match &device.0 {
+        Device::Cpu(_) => Ok(()),
+        Device::Gpu(gpu) => gpu.context()?.start_profile(),
+    })
+}
+
+#[pyfunction]
+fn _profile_stop(py: Python<'_>, device: &PyDevice) -> PyResult<Vec<(&'static str, f64)>> {
+    enter(py, || match &device.0 {
+        Device::Cpu(_) => Ok(Vec::new()),
+        Device::Gpu(gpu) => gpu.context()?.stop_profile(),
+    })
+}
+
+#[pyfunction]
+fn _shutdown(py: Python<'_>) -> PyResult<()> {
+    enter(py, || {
+        select::close_all();
+        Ok(())
+    })
+}
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add_class::<PyDevice>()?;
+    module.add_class::<Memory>()?;
+    for function in [
+        wrap_pyfunction!(devices, module)?,
+        wrap_pyfunction!(default_device, module)?,
+        wrap_pyfunction!(get_device, module)?,
+        wrap_pyfunction!(is_available, module)?,
+        wrap_pyfunction!(explain, module)?,
+        wrap_pyfunction!(synchronize, module)?,
+        wrap_pyfunction!(_enable_context, module)?,
+        wrap_pyfunction!(_set_float64_policy, module)?,
+        wrap_pyfunction!(_profile_start, module)?,
+        wrap_pyfunction!(_profile_stop, module)?,
+        wrap_pyfunction!(_shutdown, module)?,
+    ] {
+        module.add_function(function)?;
+    }
+    let keywords = PyDict::new(py);
+    keywords.set_item("default", py.None())?;
+    let current = py.import("contextvars")?.call_method("ContextVar", ("gpukern.device",), Some(&keywords))?;
+    module.add("_current_device", &current)?;
+    CURRENT.get_or_init(py, || current.unbind());
+    Ok(())
+}

@@ -1,0 +1,168 @@
+"""The package as its users meet it: names, docstrings, stubs, the command line, logging."""
+
+import ast
+import doctest
+import importlib.metadata
+import inspect
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpukern as gk
+from oracles import ORACLES
+from processes import run_python, run_script
+
+HOME = Path(gk.__file__).parent
+PUBLIC = [name for name in gk.__all__ if not name.startswith("__")]
+FUNCTIONS = [name for name in PUBLIC if callable(getattr(gk, name)) and not isinstance(getattr(gk, name), type)]
+CLASSES = [name for name in PUBLIC if isinstance(getattr(gk, name), type)]
+NAMES = {
+    *("asarray", "empty", "zeros", "ones", "full", "arange"),
+    *ORACLES,
+    *("devices", "default_device", "get_device", "use_device", "is_available", "explain", "synchronize"),
+    *("profile", "config", "Tensor", "Device", "Memory"),
+    *("Error", "ShapeError", "DTypeError", "DeviceError", "DeviceNotFoundError", "DeviceLostError"),
+    *("OutOfMemoryError", "KernelError", "BoundsError", "ArgumentError", "PrecisionWarning"),
+}
+
+
+# Names
+
+
+def test_every_name_is_there():
+    assert set(PUBLIC) == NAMES
+    assert len(gk.__all__) == len(set(gk.__all__))
+
+
+def test_all_is_all():
+    """Nothing public is missing from `__all__`, and a star import gives just that."""
+    public = {name for name, thing in vars(gk).items() if name[0] != "_" and not isinstance(thing, types.ModuleType)}
+    assert public == set(PUBLIC)
+    namespace = {}
+    exec("from gpukern import *", namespace)
+    assert set(gk.__all__) <= namespace.keys()
+
+
+def test_the_version_is_that_of_the_package():
+    assert gk.__version__ == importlib.metadata.version("gpukern")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_live_in_the_package(name):
+    assert getattr(gk, name).__module__ == "gpukern"
+    assert getattr(gk, name).__name__ == name
+
+
+# Docstrings
+
+
+def run_examples(name, docstring):
+    """Runs the examples of a docstring; returns how many there were."""
+    names = {"gk": gk, "gpukern": gk, "np": np}
+    test = doctest.DocTestParser().get_doctest(docstring, names, name, None, 0)
+    failures = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(test, out=failures.append)
+    assert not failures, "".join(failures)
+    return len(test.examples)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "use_device", "profile"])
+def test_every_function_has_an_example_that_runs(name):
+    docstring = inspect.getdoc(getattr(gk, name))
+    assert docstring, f"{name} has no docstring"
+    assert run_examples(name, docstring) > 0, f"{name} has no example"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_and_member_has_a_docstring(name):
+    members = {name: getattr(gk, name)}
+    for key, member in vars(getattr(gk, name)).items():
+        if key[0] != "_" and not inspect.ismemberdescriptor(member):  # an attribute of Python has no docstring
+            members[f"{name}.{key}"] = member
+    for path, member in members.items():
+        docstring = inspect.getdoc(member)
+        assert docstring, f"{path} has no docstring"
+        run_examples(path, docstring)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_has_a_signature(name):
+    assert inspect.signature(getattr(gk, name)) is not None
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_every_operation_takes_out_and_device(name):
+    parameters = inspect.signature(getattr(gk, name)).parameters
+    assert {"out", "device"} <= parameters.keys()
+    for parameter in parameters.values():
+        named = parameter.name in ("out", "device")
+        assert parameter.kind == (parameter.KEYWORD_ONLY if named else parameter.POSITIONAL_ONLY)
+
+
+# Types
+
+
+def test_the_package_is_typed():
+    """Every public name is declared with its types; stubtest compares them with the extension."""
+    assert (HOME / "py.typed").exists()
+    assert (HOME / "_native.pyi").exists()
+    declared = set()
+    for path in HOME.glob("*.py*"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                declared.add(node.name)
+            elif isinstance(node, ast.AnnAssign):
+                declared.add(node.target.id)
+    assert set(PUBLIC) <= declared
+
+
+# The command line
+
+
+def test_info_lists_every_device():
+    printed = run_python("-m", "gpukern", "info")
+    for device in gk.devices():
+        assert device.id in printed
+        assert device.name in printed
+
+
+def test_demo():
+    assert run_python("-m", "gpukern", "demo").strip()
+
+
+def test_selftest_tries_every_operation_on_every_device():
+    printed = run_python("-m", "gpukern", "selftest")
+    for word in (*ORACLES, *(device.id for device in gk.devices())):
+        assert word in printed
+
+
+# Logging
+
+
+LOGGED = """
+    import logging
+    records = []
+    class Keep(logging.Handler):
+        def emit(self, record):
+            records.append(record)
+    logger = logging.getLogger("gpukern")
+    logger.addHandler(Keep())
+    logger.setLevel({level})
+    logger.propagate = False
+    for device in gk.devices():
+        assert (gk.ones(3, device=device) + 1).tolist() == [2, 2, 2]
+    assert all(record.name.partition(".")[0] == "gpukern" for record in records)
+    print(len(records))
+"""
+
+
+def test_messages_go_to_logging():
+    """All of them to the logger `gpukern`, and nothing to stderr, which `run_script` looks at."""
+    assert int(run_script(LOGGED.format(level="logging.DEBUG"))) > 0
+
+
+def test_a_quiet_process_logs_no_warning():
+    assert run_script(LOGGED.format(level="logging.WARNING")) == "0\n"
+    run_script("import logging; logging.getLogger('gpukern').setLevel(logging.DEBUG); gk.devices()")
