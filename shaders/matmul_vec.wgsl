@@ -31,10 +31,12 @@ var<immediate> params: Params;
 //! import {W_ACCESS} as w
 //! import {X} as x
 //! import {X_ACCESS} as x
+//! import {OUT} as out
+//! import {OUT_ACCESS} as out
 
 @group(0) @binding(0) var<storage, read> w_data: array<w_Stored>;
 @group(0) @binding(1) var<storage, read> x_data: array<x_Stored>;
-@group(0) @binding(2) var<storage, read_write> out_data: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 64u;
 
@@ -75,7 +77,26 @@ fn main(
     var sum_3 = Accumulator();
     if (start_0.y == start_3.y) {
         // All four rows meet the same vector: read it once.
-        for (var i = begin + lane * 4u; i < end; i += WORKGROUP * 4u) {
+        let step = WORKGROUP * 4u;
+        var i = begin + lane * 4u;
+        // Two steps at a time, for twice the loads under way.
+        for (; i + step < end; i += 2u * step) {
+            let x = Accumulator(x_four(start_0.y, params.x_column, i, end));
+            let y = Accumulator(x_four(start_0.y, params.x_column, i + step, end));
+            let w_0 = w_four(start_0.x, params.w_column, i, end);
+            let w_1 = w_four(start_1.x, params.w_column, i, end);
+            let w_2 = w_four(start_2.x, params.w_column, i, end);
+            let w_3 = w_four(start_3.x, params.w_column, i, end);
+            let v_0 = w_four(start_0.x, params.w_column, i + step, end);
+            let v_1 = w_four(start_1.x, params.w_column, i + step, end);
+            let v_2 = w_four(start_2.x, params.w_column, i + step, end);
+            let v_3 = w_four(start_3.x, params.w_column, i + step, end);
+            sum_0 += Accumulator(w_0) * x + Accumulator(v_0) * y;
+            sum_1 += Accumulator(w_1) * x + Accumulator(v_1) * y;
+            sum_2 += Accumulator(w_2) * x + Accumulator(v_2) * y;
+            sum_3 += Accumulator(w_3) * x + Accumulator(v_3) * y;
+        }
+        if (i < end) {
             let x = Accumulator(x_four(start_0.y, params.x_column, i, end));
             sum_0 += Accumulator(w_four(start_0.x, params.w_column, i, end)) * x;
             sum_1 += Accumulator(w_four(start_1.x, params.w_column, i, end)) * x;
@@ -96,11 +117,5 @@ fn main(
     }
     let mine = Accumulator(add_up(sum_0), add_up(sum_1), add_up(sum_2), add_up(sum_3));
     let sums = workgroup_sum(mine, lanes);
-    let out = params.out_offset + split * params.out_split + first;
-    if (lane == 0u) {
-        out_data[out] = bitcast<u32>(sums.x);
-        if (first + 1u < total) { out_data[out + 1u] = bitcast<u32>(sums.y); }
-        if (first + 2u < total) { out_data[out + 2u] = bitcast<u32>(sums.z); }
-        if (first + 3u < total) { out_data[out + 3u] = bitcast<u32>(sums.w); }
-    }
+    if (lane == 0u) { out_store_rows(params.out_offset + split * params.out_split + first, total - first, sums); }
 }

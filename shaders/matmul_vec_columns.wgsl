@@ -28,10 +28,12 @@ var<immediate> params: Params;
 //! import {W_ACCESS} as w
 //! import {X} as x
 //! import {X_ACCESS} as x
+//! import {OUT} as out
+//! import {OUT_ACCESS} as out
 
 @group(0) @binding(0) var<storage, read> w_data: array<w_Stored>;
 @group(0) @binding(1) var<storage, read> x_data: array<x_Stored>;
-@group(0) @binding(2) var<storage, read_write> out_data: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 64u;
 
@@ -65,8 +67,5 @@ fn main(
     }
     let sums = even + odd;
     let out = params.out_offset + split * params.out_split + batch * params.rows + row;
-    out_data[out] = bitcast<u32>(sums.x);
-    if (row + 1u < params.rows) { out_data[out + 1u] = bitcast<u32>(sums.y); }
-    if (row + 2u < params.rows) { out_data[out + 2u] = bitcast<u32>(sums.z); }
-    if (row + 3u < params.rows) { out_data[out + 3u] = bitcast<u32>(sums.w); }
+    out_store_rows(out, params.rows - row, sums);
 }

@@ -28,16 +28,8 @@ pub enum Kind {
 
 impl DType {
     /// Every type, in the order in which they are documented.
-    pub const ALL: [Self; 8] = [
-        Self::Float32,
-        Self::Float16,
-        Self::BFloat16,
-        Self::Int32,
-        Self::UInt32,
-        Self::Int8,
-        Self::UInt8,
-        Self::Bool,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Float32, Self::Float16, Self::BFloat16, Self::Int32, Self::UInt32, Self::Int8, Self::UInt8, Self::Bool];
 
     /// NumPy's name for it.
     #[must_use]
@@ -214,10 +206,13 @@ mod tests {
         for a in DType::ALL {
             assert_eq!(a.promote(a, "op").unwrap(), a);
             for b in DType::ALL {
-                assert_eq!(a.promote(b, "op"), b.promote(a, "op").map_err(|e| match e {
-                    Error::DType(m) => Error::DType(m.replace(&format!("{b} and {a}"), &format!("{a} and {b}"))),
-                    e => e,
-                }));
+                assert_eq!(
+                    a.promote(b, "op"),
+                    b.promote(a, "op").map_err(|e| match e {
+                        Error::DType(m) => Error::DType(m.replace(&format!("{b} and {a}"), &format!("{a} and {b}"))),
+                        e => e,
+                    })
+                );
             }
         }
     }

@@ -111,13 +111,8 @@ impl Layout {
 
     /// The view stretched to `shape` by NumPy's rule.
     pub fn broadcast_to(&self, shape: &[usize], operation: &str) -> Result<Self> {
-        let fail = || {
-            Error::Shape(format!(
-                "{operation}: shape {} does not broadcast to {}",
-                show(&self.shape),
-                show(shape)
-            ))
-        };
+        let fail =
+            || Error::Shape(format!("{operation}: shape {} does not broadcast to {}", show(&self.shape), show(shape)));
         let added = shape.len().checked_sub(self.ndim()).ok_or_else(fail)?;
         let mut strides: Strides = SmallVec::from_elem(0, shape.len());
         for (axis, (&length, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {

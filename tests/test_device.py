@@ -65,8 +65,9 @@ def test_devices_differ():
 
 @pytest.mark.parametrize("backend", ["vulkan", "metal", "dx12", "gl"])
 def test_a_backend_is_a_name(backend):
-    there = any(device.backend == backend for device in DEVICES)
-    assert gk.is_available(backend) == there
+    # A backend that only repeats another one's cards is not listed, but can be asked for.
+    there = gk.is_available(backend)
+    assert there or not any(device.backend == backend for device in DEVICES)
     if there:
         assert gk.get_device(backend).backend == backend
     else:

@@ -341,3 +341,36 @@ def test_a_damaged_cache_is_ignored(gpu, tmp_path):
             path.write_bytes(damage)
         run_script(script, GPUKERN_CACHE_DIR=str(tmp_path))
     run_script(script, GPUKERN_CACHE_DIR="/dev/null/nowhere")
+
+
+# Compiled kernels on disk
+
+COMPILED = """
+    for dtype in ("float32", "float16"):
+        x = gk.asarray(np.float32([1, 2, 3]), dtype, device={device!r})
+        assert (x * 2 + x).numpy().tolist() == [3, 6, 9]
+    print("right")
+"""
+
+
+def test_compiled_kernels_are_kept_on_disk(gpu, tmp_path):
+    """Where the driver gives them out; a damaged file is ignored and replaced."""
+    script, folder = COMPILED.format(device=gpu.id), tmp_path / "cache"
+    assert run_script(script, GPUKERN_CACHE_DIR=str(folder)) == "right\n"
+    files = list(folder.iterdir()) if folder.exists() else []
+    assert len(files) == ("pipeline-cache" in gpu.features)
+    for file in files:
+        whole = file.read_bytes()
+        for damaged in (b"", whole[:20], whole[:-1] + bytes([whole[-1] ^ 1]), b"nonsense" * 100):
+            file.write_bytes(damaged)
+            assert run_script(script, GPUKERN_CACHE_DIR=str(folder)) == "right\n"
+            assert file.read_bytes() not in (b"", damaged)
+    assert len(list(folder.iterdir()) if folder.exists() else []) == len(files)
+
+
+def test_a_folder_that_cannot_be_written_is_no_trouble(gpu, tmp_path):
+    blocked = tmp_path / "a file"
+    blocked.write_text("in the way")
+    script = COMPILED.format(device=gpu.id)
+    assert run_script(script, GPUKERN_CACHE_DIR=str(blocked / "below")) == "right\n"
+    assert run_script(script, GPUKERN_CACHE_DIR="off") == "right\n"

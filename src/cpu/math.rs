@@ -114,7 +114,10 @@ mod tests {
                 assert!(error < 100.0, "{level}: f({x:e}) is {got:e}, not {want:e}");
                 worst = worst.max(error);
             } else {
-                assert!(got == rounded || got.is_nan() && rounded.is_nan(), "{level}: f({x:e}) is {got:e}, not {want:e}");
+                assert!(
+                    got == rounded || got.is_nan() && rounded.is_nan(),
+                    "{level}: f({x:e}) is {got:e}, not {want:e}"
+                );
             }
         }
         worst
@@ -131,7 +134,9 @@ mod tests {
     #[test]
     fn silu_is_right_everywhere() {
         for level in Level::available() {
-            let worst = worst(level, Function::Silu, true, |x| if x < -700.0 && x.is_finite() { -0.0 } else { x / (1.0 + (-x).exp()) });
+            let worst = worst(level, Function::Silu, true, |x| {
+                if x < -700.0 && x.is_finite() { -0.0 } else { x / (1.0 + (-x).exp()) }
+            });
             assert!(worst < 4.0, "{level}: {worst} units");
         }
     }

@@ -256,7 +256,9 @@ impl Pool {
         // Sizes that nobody asked for lately make room.
         while self.pooled + size > self.most {
             let filled = self.classes.iter_mut().filter(|class| !class.blocks.is_empty());
-            let Some(block) = filled.min_by_key(|class| class.wanted).and_then(|class| class.blocks.pop()) else { break };
+            let Some(block) = filled.min_by_key(|class| class.wanted).and_then(|class| class.blocks.pop()) else {
+                break;
+            };
             self.pooled -= block.1;
             surplus.push(block);
         }

@@ -4,6 +4,8 @@ pub(crate) mod convert;
 pub mod math;
 pub mod memory;
 pub mod simd;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod threads;
 pub(crate) mod walk;
 
@@ -33,7 +35,11 @@ impl CpuDevice {
 
     /// The same CPU with another level of SIMD, which the machine must have.
     pub fn with_level(self, level: Level) -> Result<Self> {
-        if level.is_available() { Ok(Self { level, ..self }) } else { Err(no_such_level("the SIMD level", level.name())) }
+        if level.is_available() {
+            Ok(Self { level, ..self })
+        } else {
+            Err(no_such_level("the SIMD level", level.name()))
+        }
     }
 
     /// The same CPU with another number of threads, at least one.

@@ -7,20 +7,19 @@
 //! - a last axis of a few elements (adding three numbers to each of a million rows) is exchanged with the one before.
 #![expect(unsafe_code, reason = "operands are pointers with strides")]
 
+mod tile;
+
 use smallvec::SmallVec;
 
+use self::tile::{TILE_BYTES, TILE_COLUMNS, Tile};
 use super::CpuDevice;
 use super::threads::Shared;
 use crate::shape::{Shape, Strides, merge_axes};
 
 /// Below so many elements other threads cost more than they bring.
-const ALONE: usize = 1 << 17;
+const ALONE: usize = 1 << 18;
 /// About how many elements a thread takes at a time, at least and at most.
 const CHUNK: std::ops::RangeInclusive<usize> = 1 << 15..=1 << 18;
-/// Of an operand that is read through tiles: the bytes of each stretch of its memory, two cache lines, and how many
-/// stretches. A tile fills a third of the nearest cache.
-const TILE_BYTES: usize = 512;
-const TILE_COLUMNS: usize = 64;
 /// A last axis shorter than this is better exchanged.
 const SHORT: usize = 16;
 
@@ -58,7 +57,7 @@ pub(crate) unsafe fn for_each_run<const M: usize>(
     if len == 0 {
         return;
     }
-    let threads = if len < ALONE { 1 } else { device.threads() };
+    let threads = if len <= ALONE { 1 } else { device.threads() };
     let chunk = (len / threads / 16).clamp(*CHUNK.start(), *CHUNK.end());
     let plan = Plan::new(shape, operands, chunk);
     let tasks = plan.tasks();
@@ -96,9 +95,8 @@ impl<const M: usize> Plan<M> {
         if !axes.is_sorted_by_key(|&axis| std::cmp::Reverse(output[axis].unsigned_abs())) {
             axes.sort_by_key(|&axis| std::cmp::Reverse(output[axis].unsigned_abs()));
         }
-        let mut ordered: [Strides; M] = std::array::from_fn(|n| {
-            axes.iter().map(|&axis| operands[n].strides[axis] * sizes[n] as isize).collect()
-        });
+        let mut ordered: [Strides; M] =
+            std::array::from_fn(|n| axes.iter().map(|&axis| operands[n].strides[axis] * sizes[n] as isize).collect());
         let lengths: Shape = axes.iter().map(|&axis| shape[axis]).collect();
         // The output's memory is walked upwards.
         for axis in 0..lengths.len() {
@@ -111,59 +109,60 @@ impl<const M: usize> Plan<M> {
         }
         let (shape, strides) = merge_axes(&lengths, &ordered.each_ref().map(|strides| &strides[..]));
         let mut plan = Self { shape, strides, starts, sizes, tiled: [false; M], rows: 1, columns: 1 };
-        if plan.shape.len() == 1 {
-            plan.columns = plan.shape[0].min(chunk);
-            if plan.columns == 1 {
+        if let [len] = plan.shape[..] {
+            plan.columns = len.min(chunk);
+            if len == 1 {
                 // A single element is one after another.
                 plan.strides = std::array::from_fn(|n| Strides::from_slice(&[sizes[n] as isize]));
             }
-        } else if !plan.tile(chunk) && !plan.exchange(chunk) {
-            let last = plan.shape.len() - 1;
-            plan.columns = plan.shape[last].min(chunk);
-            plan.rows = (chunk / plan.columns).clamp(1, plan.shape[last - 1]);
+        } else {
+            plan.arrange(chunk);
         }
         plan
     }
 
-    /// Arranges for tiles if an input's memory runs along another axis than the last.
-    fn tile(&mut self, chunk: usize) -> bool {
+    /// Chooses what the last two axes are and how much of them makes a task.
+    fn arrange(&mut self, chunk: usize) {
         let last = self.shape.len() - 1;
-        let Some((axis, size)) = (0..M - 1).find_map(|n| {
-            let strides = &self.strides[n];
-            let nearest = (0..last).filter(|&axis| strides[axis] != 0).min_by_key(|&axis| strides[axis].unsigned_abs())?;
-            let far = strides[last].unsigned_abs() > strides[nearest].unsigned_abs();
-            (far && strides[last].unsigned_abs() > self.sizes[n]).then_some((nearest, self.sizes[n]))
-        }) else {
-            return false;
-        };
-        if self.shape[axis] < 4 || self.shape[last] < 4 {
-            return false;
+        let turned = self.turn();
+        let (rows, columns) = (self.shape[last - 1], self.shape[last]);
+        if columns < SHORT && rows > columns {
+            self.shape.swap(last - 1, last);
+            for strides in &mut self.strides {
+                strides.swap(last - 1, last);
+            }
+            // One thread does all of a stretch of memory.
+            self.rows = columns;
+            self.columns = (chunk / columns).min(rows);
+        } else if let Some(size) = turned {
+            for n in 0..M - 1 {
+                let (along, down) = (self.strides[n][last].unsigned_abs(), self.strides[n][last - 1].unsigned_abs());
+                self.tiled[n] = down != 0 && along > down;
+            }
+            self.rows = (TILE_BYTES / size).min(rows);
+            self.columns = (chunk / self.rows).next_multiple_of(TILE_COLUMNS).min(columns);
+        } else {
+            self.columns = columns.min(chunk);
+            self.rows = (chunk / self.columns).clamp(1, rows);
         }
-        self.shape[axis..last].rotate_left(1);
-        for n in 0..M {
-            self.strides[n][axis..last].rotate_left(1);
-            let (down, along) = (self.strides[n][last - 1].unsigned_abs(), self.strides[n][last].unsigned_abs());
-            self.tiled[n] = n < M - 1 && down != 0 && along > down;
-        }
-        self.rows = (TILE_BYTES / size).min(self.shape[last - 1]);
-        self.columns = (chunk / self.rows).next_multiple_of(TILE_COLUMNS).min(self.shape[last]);
-        true
     }
 
-    /// Exchanges the last two axes if that makes the runs much longer.
-    fn exchange(&mut self, chunk: usize) -> bool {
+    /// If an input's memory runs along another axis than the last: puts that one before the last, and returns the size
+    /// of the input's elements.
+    fn turn(&mut self) -> Option<usize> {
         let last = self.shape.len() - 1;
-        if self.shape[last] >= SHORT || self.shape[last - 1] <= self.shape[last] {
-            return false;
-        }
-        self.shape.swap(last - 1, last);
+        let (axis, size) = (0..M - 1).find_map(|n| {
+            let strides = &self.strides[n];
+            let moving = (0..last).filter(|&axis| strides[axis] != 0);
+            let nearest = moving.min_by_key(|&axis| strides[axis].unsigned_abs())?;
+            let far = strides[last].unsigned_abs() > strides[nearest].unsigned_abs().max(self.sizes[n]);
+            far.then_some((nearest, self.sizes[n]))
+        })?;
+        self.shape[axis..last].rotate_left(1);
         for strides in &mut self.strides {
-            strides.swap(last - 1, last);
+            strides[axis..last].rotate_left(1);
         }
-        // One thread does all of a stretch of memory.
-        self.rows = self.shape[last - 1];
-        self.columns = (chunk / self.rows).min(self.shape[last]);
-        true
+        Some(size)
     }
 
     /// The lengths of the last two axes.
@@ -230,7 +229,7 @@ impl<const M: usize> Plan<M> {
             let mut run = Run { places, steps, len };
             let mut run_row_steps = row_steps;
             for n in 0..M {
-                // A tile has room for the widest elements of the first tiled operand; others may be wider.
+                // The height of tiles was chosen for the first operand that needs them; another may be wider.
                 if self.tiled[n] && rows * self.sizes[n] <= TILE_BYTES {
                     // SAFETY: the caller's promise, and the tile is as large as the test says.
                     unsafe { tiles[n].fill(self.sizes[n], places[n], steps[n], row_steps[n], rows, len) };
@@ -247,92 +246,11 @@ impl<const M: usize> Plan<M> {
     }
 }
 
-fn visit_rows<const M: usize>(
-    mut run: Run<M>,
-    row_steps: [isize; M],
-    rows: usize,
-    visit: &(dyn Fn(&Run<M>) + Sync),
-) {
+fn visit_rows<const M: usize>(mut run: Run<M>, row_steps: [isize; M], rows: usize, visit: &(dyn Fn(&Run<M>) + Sync)) {
     for _ in 0..rows {
         visit(&run);
         for n in 0..M {
             run.places[n] = run.places[n].wrapping_offset(row_steps[n]);
         }
-    }
-}
-
-/// A copy of a part of an operand, in rows of [`TILE_COLUMNS`] elements.
-#[repr(C, align(64))]
-struct Tile(std::mem::MaybeUninit<[u8; TILE_BYTES * TILE_COLUMNS]>);
-
-impl Tile {
-    const fn new() -> Self {
-        Self(std::mem::MaybeUninit::uninit())
-    }
-
-    const fn start(&mut self) -> *mut u8 {
-        self.0.as_mut_ptr().cast()
-    }
-
-    /// # Safety
-    /// The operand has so many rows and columns of elements at these steps; `rows · size` is at most [`TILE_BYTES`] and
-    /// `columns` at most [`TILE_COLUMNS`].
-    unsafe fn fill(&mut self, size: usize, from: *const u8, step: isize, row_step: isize, rows: usize, columns: usize) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match size {
-                1 => transpose::<u8>(from, step, row_step, self.start(), rows, columns),
-                2 => transpose::<u16>(from, step, row_step, self.start(), rows, columns),
-                _ => transpose::<u32>(from, step, row_step, self.start(), rows, columns),
-            }
-        }
-    }
-}
-
-/// Copies columns, each near itself in memory, into rows.
-///
-/// # Safety
-/// As for [`Tile::fill`].
-unsafe fn transpose<T: Copy>(
-    from: *const u8,
-    step: isize,
-    row_step: isize,
-    to: *mut u8,
-    rows: usize,
-    columns: usize,
-) {
-    const SIDE: usize = 8;
-    let to = to.cast::<T>();
-    let unit = row_step == size_of::<T>() as isize;
-    let mut column = 0;
-    while column < columns {
-        let across = SIDE.min(columns - column);
-        let from = from.wrapping_offset(column as isize * step);
-        let mut row = 0;
-        while row < rows {
-            let down = SIDE.min(rows - row);
-            let from = from.wrapping_offset(row as isize * row_step);
-            // SAFETY: both are inside what the caller promises.
-            unsafe {
-                let to = to.add(row * TILE_COLUMNS + column);
-                if unit && across == SIDE && down == SIDE {
-                    let square: [[T; SIDE]; SIDE] =
-                        std::array::from_fn(|j| from.wrapping_offset(j as isize * step).cast::<[T; SIDE]>().read_unaligned());
-                    for i in 0..SIDE {
-                        let line: [T; SIDE] = std::array::from_fn(|j| square[j][i]);
-                        to.add(i * TILE_COLUMNS).cast::<[T; SIDE]>().write_unaligned(line);
-                    }
-                } else {
-                    for j in 0..across {
-                        for i in 0..down {
-                            let place = from.wrapping_offset(j as isize * step + i as isize * row_step);
-                            to.add(i * TILE_COLUMNS + j).write_unaligned(place.cast::<T>().read_unaligned());
-                        }
-                    }
-                }
-            }
-            row += SIDE;
-        }
-        column += SIDE;
     }
 }

@@ -135,7 +135,12 @@ pub fn cpu_settings(text: &str) -> Result<(Option<Level>, Option<usize>)> {
     for word in words(text) {
         match word.split_once('=') {
             Some(("simd", value)) => {
-                level = Some(Level::ALL.into_iter().find(|level| level.name() == value).ok_or_else(|| unknown(word, CPU_WORDS))?);
+                level = Some(
+                    Level::ALL
+                        .into_iter()
+                        .find(|level| level.name() == value)
+                        .ok_or_else(|| unknown(word, CPU_WORDS))?,
+                );
             }
             Some(("threads", value)) => threads = Some(count(word, value, 1)? as usize),
             _ => return Err(unknown(word, CPU_WORDS)),

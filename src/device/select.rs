@@ -50,7 +50,7 @@ pub fn cpu() -> Result<Device> {
     static CPU: OnceLock<Result<CpuDevice>> = OnceLock::new();
     CPU.get_or_init(|| {
         let (_, words) = caps::split(&environment("GPUKERN_CAPS"));
-        match Device::Cpu(CpuDevice::new()?).with_caps(&words)? {
+        match Device::Cpu(CpuDevice::new()?).with_caps(&words).map_err(|e| e.within("GPUKERN_CAPS"))? {
             Device::Cpu(cpu) => Ok(cpu),
             Device::Gpu(_) => unreachable!("capabilities do not change what a device is"),
         }
@@ -153,7 +153,7 @@ impl Machine {
         };
         // Reports a malformed GPUKERN_CAPS even where there is no GPU to apply it to.
         if let Some(adapter) = machine.adapters.first() {
-            adapter.caps.lowered(&machine.gpu_caps)?;
+            adapter.caps.lowered(&machine.gpu_caps).map_err(|e| e.within("GPUKERN_CAPS"))?;
         }
         Ok(machine)
     }
@@ -278,7 +278,10 @@ impl Machine {
 
     /// What is chosen when nothing is said, and why each of the others is not.
     pub fn explain(&self) -> Result<String> {
-        let environment = environment_device()?;
+        let (environment, missing) = match environment_device() {
+            Ok(environment) => (environment, None),
+            Err(error) => (None, Some(error)),
+        };
         let chosen = match &environment {
             Some(device) => device.clone(),
             None => self.best()?,
@@ -306,11 +309,15 @@ impl Machine {
             } else {
                 format!("ranked after {}", chosen.id())
             };
-            let _ = writeln!(text, "passed over: {} ({}, {}): {why}", adapter.id, adapter.info.name, adapter.kind.name());
+            let _ =
+                writeln!(text, "passed over: {} ({}, {}): {why}", adapter.id, adapter.info.name, adapter.kind.name());
         }
         if !matches!(chosen, Device::Cpu(_)) {
             let why = if environment.is_some() { "GPUKERN_DEVICE asks for another" } else { "ranked after every GPU" };
             let _ = writeln!(text, "passed over: cpu ({}, cpu): {why}", processor_name());
+        }
+        if let Some(missing) = missing {
+            let _ = writeln!(text, "trouble: {missing}");
         }
         if let Some(trouble) = &self.trouble {
             let _ = writeln!(text, "trouble: {trouble}");
@@ -327,8 +334,7 @@ impl Machine {
 fn enumerate() -> (wgpu::Instance, Vec<wgpu::Adapter>) {
     let _quiet = quiet::NoDeviceSelect::new();
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends =
-        wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL;
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12 | wgpu::Backends::GL;
     descriptor.flags = wgpu::InstanceFlags::empty();
     descriptor.memory_budget_thresholds.for_resource_creation = Some(95);
     let instance = wgpu::Instance::new(descriptor);
@@ -359,15 +365,7 @@ fn number(adapters: Vec<wgpu::Adapter>) -> Vec<Adapter> {
         let id = format!("{}:{count}", backend_name(info.backend));
         *count += 1;
         let same_as = numbered.iter().find(|other| is_same_card(&other.info, &info)).map(|other| other.id.clone());
-        numbered.push(Adapter {
-            kind: kind_of(&info),
-            id,
-            same_as,
-            info,
-            adapter,
-            caps,
-            failure: Mutex::new(None),
-        });
+        numbered.push(Adapter { kind: kind_of(&info), id, same_as, info, adapter, caps, failure: Mutex::new(None) });
     }
     numbered
 }

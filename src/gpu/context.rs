@@ -71,6 +71,7 @@ impl Context {
             failed.any.store(true, Ordering::Release);
         }));
 
+        log::info!("opened {} ({}, {} {})", device.id, device.info.name, device.info.driver, device.info.driver_info);
         let pipelines = Pipelines::new(&raw, caps, &device.info);
         let alignment = u64::from(adapter.limits().min_uniform_buffer_offset_alignment);
         let stream = Stream::new(&raw, pipelines.uniforms.as_ref(), alignment);
@@ -146,6 +147,13 @@ impl Context {
     /// Records a launch.
     pub(crate) fn record(&self, dispatch: &Dispatch<'_>) -> Result<()> {
         self.check()?;
+        for binding in dispatch.bindings.iter().flatten() {
+            let owner = binding.buffer.context();
+            if !std::ptr::eq(&raw const **owner, self) {
+                // A tensor from before the device was lost, beside one from after.
+                owner.check()?;
+            }
+        }
         self.stream().dispatch(self, dispatch);
         Ok(())
     }
@@ -194,19 +202,17 @@ impl Context {
     pub(super) fn create_buffer(&self, size: u64, usage: wgpu::BufferUsages, mapped: bool) -> Result<wgpu::Buffer> {
         let memory = self.raw.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.raw.push_error_scope(wgpu::ErrorFilter::Validation);
-        let buffer = self.raw.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size,
-            usage,
-            mapped_at_creation: mapped,
-        });
+        let buffer =
+            self.raw.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: mapped });
         let refused = pollster::block_on(validation.pop());
         let exhausted = pollster::block_on(memory.pop());
         match (exhausted, refused) {
             (None, None) => Ok(buffer),
-            (Some(_), _) => {
-                Err(Error::OutOfMemory(format!("{} wanted on {}, which has not that much left", Bytes(size), self.device.id)))
-            }
+            (Some(_), _) => Err(Error::OutOfMemory(format!(
+                "{} wanted on {}, which has not that much left",
+                Bytes(size),
+                self.device.id
+            ))),
             (None, Some(error)) => {
                 self.check()?;
                 Err(Error::Device(format!("{}: a buffer of {} was refused: {error}", self.device.id, Bytes(size))))

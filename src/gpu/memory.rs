@@ -204,7 +204,6 @@ fn size_class(bytes: u64) -> u64 {
     align_up(bytes.max(256), step)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,9 @@ pub mod stream;
 pub mod transfer;
 pub mod wgsl;
 
+#[cfg(test)]
+mod tests;
+
 /// `value` rounded up to a multiple of `step`, a power of two.
 pub(crate) const fn align_up(value: u64, step: u64) -> u64 {
     (value + step - 1) & !(step - 1)

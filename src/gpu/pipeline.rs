@@ -142,8 +142,7 @@ impl Pipelines {
 /// Our own kernels check their own bounds: leaving wgpu's checks out makes some of them ten times faster.
 fn trusted_module(device: &wgpu::Device, label: &str, text: &str) -> wgpu::ShaderModule {
     #![expect(unsafe_code, reason = "shaders without bounds checks")]
-    let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
+    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
     // SAFETY: every kernel of ours compares its index with the counts it is given before it touches memory, loops
     // only over such counts, and operations check shapes before they launch anything.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
@@ -151,9 +150,8 @@ fn trusted_module(device: &wgpu::Device, label: &str, text: &str) -> wgpu::Shade
 
 /// Layouts are explicit, and equal for equal inputs, so that bind groups can be shared between pipelines.
 fn storage_layout(device: &wgpu::Device, inputs: &[bool]) -> wgpu::BindGroupLayout {
-    let storage = |binding: usize, read_only| {
-        entry(binding as u32, wgpu::BufferBindingType::Storage { read_only }, false, None)
-    };
+    let storage =
+        |binding: usize, read_only| entry(binding as u32, wgpu::BufferBindingType::Storage { read_only }, false, None);
     let entries: Vec<_> = inputs
         .iter()
         .enumerate()

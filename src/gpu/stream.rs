@@ -174,13 +174,7 @@ impl Stream {
     }
 
     /// Records a copy between buffers. Offsets and length are multiples of 4.
-    pub(super) fn copy(
-        &mut self,
-        context: &Context,
-        from: (&wgpu::Buffer, u64),
-        to: (&wgpu::Buffer, u64),
-        bytes: u64,
-    ) {
+    pub(super) fn copy(&mut self, context: &Context, from: (&wgpu::Buffer, u64), to: (&wgpu::Buffer, u64), bytes: u64) {
         self.end_pass();
         self.encoder(&context.raw).copy_buffer_to_buffer(from.0, from.1, to.0, to.1, bytes);
         self.bytes += bytes;

@@ -169,9 +169,9 @@ impl Context {
                     self.check()?;
                     return Err(Error::Device(format!("{}: a result could not be mapped", self.device.id)));
                 }
-                let view = buffer.get_mapped_range(..align_up(part as u64, 4)).map_err(|error| {
-                    Error::Device(format!("{}: a result is not mapped: {error}", self.device.id))
-                })?;
+                let view = buffer
+                    .get_mapped_range(..align_up(part as u64, 4))
+                    .map_err(|error| Error::Device(format!("{}: a result is not mapped: {error}", self.device.id)))?;
                 let skip_here = if at == 0 { skip } else { 0 };
                 // SAFETY: the view holds `part` bytes, and `to` has room for all of them but the skipped ones.
                 unsafe { copy_bytes(to.add(at + skip_here - skip), view[skip_here..].as_ptr(), part - skip_here) };

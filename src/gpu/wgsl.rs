@@ -33,6 +33,8 @@ pub const MODULES: &[(&str, &str)] = modules![
     "access/store_contiguous",
     "access/store_scattered",
     "access/store_scattered_packed",
+    "access/rows_quads",
+    "access/rows_words",
     "access/vector_quads",
     "access/vector_elements",
     "dtype/float32",

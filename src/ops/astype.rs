@@ -45,7 +45,7 @@ pub fn contiguous(x: &Tensor) -> Result<Tensor> {
 /// `target[...] = value`, with broadcasting and conversion. The value may overlap the target.
 pub fn assign(target: &Tensor, value: Operand<'_>) -> Result<()> {
     const NAME: &str = "assignment";
-    check_writable(NAME, target)?;
+    check_writable(NAME, "the tensor", target)?;
     match value {
         Operand::Scalar(scalar) => {
             scalar.check(target.dtype(), NAME)?;
@@ -74,10 +74,12 @@ pub fn assign(target: &Tensor, value: Operand<'_>) -> Result<()> {
 }
 
 /// A tensor full of one value.
-pub fn full(device: &Device, shape: &[usize], value: Scalar, dtype: DType) -> Result<Tensor> {
-    value.check(dtype, "full")?;
-    let target = Tensor::empty(device, shape, dtype, "full")?;
-    convert("full", &Source::Scalar(value, dtype), &target)?;
+///
+/// `name` is what the caller knows it as: `zeros`, `ones`, `full`.
+pub fn full(name: &'static str, device: &Device, shape: &[usize], value: Scalar, dtype: DType) -> Result<Tensor> {
+    value.check(dtype, name)?;
+    let target = Tensor::empty(device, shape, dtype, name)?;
+    convert(name, &Source::Scalar(value, dtype), &target)?;
     Ok(target)
 }
 
@@ -179,7 +181,13 @@ fn cast(name: &'static str, from: DType, to: DType) -> Kernel {
         }
         _ => format!("{}(a)", native(to)),
     };
-    Kernel { name, index: if from == to { COPY } else { CAST }, raw: from == to, value: if from == to { "vec4<u32>" } else { native(from) }, formula }
+    Kernel {
+        name,
+        index: if from == to { COPY } else { CAST },
+        raw: from == to,
+        value: if from == to { "vec4<u32>" } else { native(from) },
+        formula,
+    }
 }
 
 /// Where these kernels stand among the pipelines of the elementwise template, behind the operations.

@@ -145,7 +145,9 @@ impl Operation {
         };
         formula.ok_or_else(|| {
             let name = self.name;
-            Error::DType(format!("{name}: there is no {name} of {kinds}; convert the operand of dtype {dtype} with astype()"))
+            Error::DType(format!(
+                "{name}: there is no {name} of {kinds}; convert the operand of dtype {dtype} with astype()"
+            ))
         })
     }
 }
@@ -185,7 +187,8 @@ fn run(
         Device::Cpu(device) => on_cpu(*device, &(operation.loops)(), &sources, &output.target),
         Device::Gpu(_) => {
             let index = OPERATIONS.iter().position(|o| std::ptr::eq(o, operation)).expect("an operation in the table");
-            let kernel = Kernel { name, index: index as u64, raw: false, value: native(dtype), formula: formula.into() };
+            let kernel =
+                Kernel { name, index: index as u64, raw: false, value: native(dtype), formula: formula.into() };
             launch(&kernel, &sources, &output.target)?;
         }
     }
@@ -233,7 +236,7 @@ pub(crate) fn can_work_in_place(input: &Tensor, out: &Tensor) -> bool {
 }
 
 /// Whether nothing but padding follows a tensor without gaps in its buffer.
-fn ends_buffer(tensor: &Tensor, buffer: &GpuBuffer) -> bool {
+pub(crate) fn ends_buffer(tensor: &Tensor, buffer: &GpuBuffer) -> bool {
     (tensor.layout().offset as u64 + tensor.len() as u64) * tensor.dtype().size() as u64 >= buffer.used()
 }
 
@@ -388,14 +391,10 @@ impl Launch<'_> {
 
     /// The stretch of its buffer that operand `i` needs bound for a piece: where it starts and how long it is.
     fn window(&self, piece: &Piece, i: usize) -> (u64, u64) {
-        let layout = Layout {
-            shape: piece.shape.clone(),
-            strides: piece.strides[i].clone(),
-            offset: piece.offsets[i],
-        };
+        let layout = Layout { shape: piece.shape.clone(), strides: piece.strides[i].clone(), offset: piece.offsets[i] };
         let (low, high) = layout.reach().expect("a piece has elements");
         let size = self.size(i) as u64;
-        let start = low as u64 * size & !(u64::from(self.context.caps().alignment) - 1);
+        let start = (low as u64 * size) & !(u64::from(self.context.caps().alignment) - 1);
         (start, align_up((high as u64 + 1) * size - start, 16))
     }
 
@@ -433,19 +432,24 @@ impl Launch<'_> {
     /// Records one dispatch. Everything fits.
     fn dispatch(&self, piece: &Piece, count: usize) -> Result<()> {
         let caps = self.context.caps();
-        let flat = |i: usize| {
-            piece.shape.len() == 1 && (count == 1 || piece.strides[i][0] == 1) && piece.offsets[i] % 4 == 0
-        };
+        let flat =
+            |i: usize| piece.shape.len() == 1 && (count == 1 || piece.strides[i][0] == 1) && piece.offsets[i] % 4 == 0;
         // The last store of four writes past the end unless there is only padding.
         let end = (piece.offsets[2] + count as isize) as u64 * self.size(2) as u64;
         let whole = count % 4 == 0 || end >= self.out.gpu_buffer().used();
         if flat(2) && !whole && count > 4 {
-            return self.halves(Piece { shape: piece.shape.clone(), strides: piece.strides.clone(), ..*piece }, 0, count & !3);
+            return self.halves(
+                Piece { shape: piece.shape.clone(), strides: piece.strides.clone(), ..*piece },
+                0,
+                count & !3,
+            );
         }
         let store_flat = flat(2) && whole;
         let access: [Access; 2] = std::array::from_fn(|i| match &self.sources[i] {
             Source::Scalar(..) => Access::Scalar,
-            Source::Tensor(tensor) if std::ptr::eq(&raw const **tensor.gpu_buffer(), &raw const **self.out.gpu_buffer()) => {
+            Source::Tensor(tensor)
+                if std::ptr::eq(&raw const **tensor.gpu_buffer(), &raw const **self.out.gpu_buffer()) =>
+            {
                 Access::InPlace
             }
             Source::Tensor(_) if flat(i) => Access::Contiguous,
@@ -466,7 +470,7 @@ impl Launch<'_> {
             (u64::from(quads), 3),
         ]
         .iter()
-        .fold(self.kernel.index, |key, (value, bits)| key << bits | value)
+        .fold(self.kernel.index, |key, (value, bits)| (key << bits) | value)
             | KEY;
         let pipeline = self
             .context
@@ -581,7 +585,8 @@ pub(crate) fn all_specs() -> Vec<Spec> {
     for operation in OPERATIONS {
         for dtype in DType::ALL {
             let Ok(formula) = operation.formula(dtype) else { continue };
-            let kernel = Kernel { name: operation.name, index: 0, raw: false, value: native(dtype), formula: formula.into() };
+            let kernel =
+                Kernel { name: operation.name, index: 0, raw: false, value: native(dtype), formula: formula.into() };
             for a in accesses {
                 for b in accesses {
                     for store_flat in [true, false] {
@@ -594,9 +599,8 @@ pub(crate) fn all_specs() -> Vec<Spec> {
         }
     }
     specs.extend(super::astype::all_kernels().into_iter().flat_map(|(kernel, from, to)| {
-        [true, false].map(|flat| {
-            kernel.spec([from, DType::UInt32, to], ["access/strided", "access/scalar"], flat, 64, 1)
-        })
+        [true, false]
+            .map(|flat| kernel.spec([from, DType::UInt32, to], ["access/strided", "access/scalar"], flat, 64, 1))
     }));
     specs
 }

@@ -4,8 +4,7 @@
 
 pub(crate) mod cpu;
 
-
-use super::elementwise::dtype_module;
+use super::elementwise::{dtype_module, ends_buffer};
 use super::{Operand, Output, assign, astype};
 use crate::cpu::CpuDevice;
 use crate::device::Device;
@@ -13,7 +12,6 @@ use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
 use crate::gpu::align_up;
 use crate::gpu::context::Context;
-use crate::gpu::memory::GpuBuffer;
 use crate::gpu::pipeline::{Spec, shader_params};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
@@ -60,13 +58,13 @@ pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor
     let w = w.with_layout(w.layout().broadcast_to(&extended(&[n, k]), NAME)?);
     let x = x.with_layout(x.layout().broadcast_to(&extended(&[k]), NAME)?);
     match w.device() {
-        Device::Cpu(device) => on_cpu(*device, &w, &x, &output.target),
+        Device::Cpu(device) => on_cpu(*device, &w, &x, &output.target)?,
         Device::Gpu(_) => on_gpu(&w, &x, &output.target)?,
     }
     output.finish()
 }
 
-fn on_cpu(device: CpuDevice, w: &Tensor, x: &Tensor, out: &Tensor) {
+fn on_cpu(device: CpuDevice, w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
     #![expect(unsafe_code, reason = "the loops trust the shapes")]
     // SAFETY: the shapes were checked and broadcast above, k is not zero, and the output overlaps neither operand.
     unsafe { cpu::matmul_vec(device, w.view(), x.view(), out.view_mut()) }
@@ -127,46 +125,52 @@ struct Product<'a> {
 
 fn on_gpu(w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
     let lead = w.shape().len() - 2;
-    let (rows, columns) = (w.shape()[lead], w.shape()[lead + 1]);
-    // The shaders write words, one after another; any other result is converted from those.
-    let word = match out.dtype().kind() {
-        Kind::Float => DType::Float32,
-        Kind::Int | Kind::Bool => DType::Int32,
-    };
-    let direct = out.dtype().size() == 4 && out.layout().is_contiguous();
-    let result =
-        if direct { out.clone() } else { Tensor::empty(out.device(), out.shape(), word, NAME)? };
     let (batches, [w_batch, x_batch]) =
         merge_axes(&w.shape()[..lead], &[&w.layout().strides[..lead], &x.layout().strides[..lead]]);
     // What could not be merged into one axis is walked here.
     let (&inner, outer) = batches.split_last().expect("merging leaves one axis");
+    let product = Product {
+        w,
+        x,
+        batches: inner,
+        rows: w.shape()[lead],
+        columns: w.shape()[lead + 1],
+        w_strides: [w_batch[outer.len()], w.layout().strides[lead], w.layout().strides[lead + 1]],
+        x_strides: [x_batch[outer.len()], x.layout().strides[lead]],
+        w_offset: w.layout().offset,
+        x_offset: x.layout().offset,
+    };
+    let walks: usize = outer.iter().product();
+    // A result that the kernel cannot store as it is comes from one in words.
+    let result = if product.can_store(out, walks)? {
+        out.clone()
+    } else {
+        Tensor::empty(out.device(), out.shape(), word(out.dtype()), NAME)?
+    };
     let mut first_row = result.layout().offset as usize;
-    for index in 0..outer.iter().product::<usize>() {
-        let (mut rest, mut w_offset, mut x_offset) = (index, w.layout().offset, x.layout().offset);
+    for index in 0..walks {
+        let (mut rest, mut piece) = (index, product);
         for axis in (0..outer.len()).rev() {
             let at = (rest % outer[axis]) as isize;
             rest /= outer[axis];
-            w_offset += at * w_batch[axis];
-            x_offset += at * x_batch[axis];
+            piece.w_offset += at * w_batch[axis];
+            piece.x_offset += at * x_batch[axis];
         }
-        let product = Product {
-            w,
-            x,
-            batches: inner,
-            rows,
-            columns,
-            w_strides: [w_batch[outer.len()], w.layout().strides[lead], w.layout().strides[lead + 1]],
-            x_strides: [x_batch[outer.len()], x.layout().strides[lead]],
-            w_offset,
-            x_offset,
-        };
-        product.launch(&result, first_row)?;
-        first_row += inner * rows;
+        piece.launch(&result, first_row)?;
+        first_row += inner * product.rows;
     }
-    if !direct {
+    if !result.same_elements(out) {
         assign(out, (&result).into())?;
     }
     Ok(())
+}
+
+/// The 4-byte type in which results of this type are summed.
+const fn word(dtype: DType) -> DType {
+    match dtype.kind() {
+        Kind::Float => DType::Float32,
+        Kind::Int | Kind::Bool => DType::Int32,
+    }
 }
 
 /// How a product is cut so that everything fits its binding: into equal parts of each axis.
@@ -178,18 +182,43 @@ struct Cut {
 }
 
 impl Product<'_> {
+    /// Whether the kernels can write `out` themselves: words at any place, smaller elements in groups of four when a
+    /// single dispatch computes them all.
+    fn can_store(&self, out: &Tensor, walks: usize) -> Result<bool> {
+        if !out.layout().is_contiguous() {
+            return Ok(false);
+        }
+        if out.dtype().size() == 4 {
+            return Ok(true);
+        }
+        let buffer = out.gpu_buffer();
+        let context = buffer.context();
+        let groups_of_four = self.rows.is_multiple_of(4) || (self.batches == 1 || !self.by_columns());
+        let to_the_end = out.len().is_multiple_of(4) || ends_buffer(out, buffer);
+        let whole = Cut { batches: self.batches, rows: self.rows, columns: self.columns };
+        Ok(walks == 1
+            && groups_of_four
+            && to_the_end
+            && out.layout().offset % 4 == 0
+            && self.fit(context) == whole
+            && self.splits(context, self.columns) == 1)
+    }
+
+    /// Whether the matrix lies in memory column by column.
+    fn by_columns(&self) -> bool {
+        self.w_strides[1] == 1 && self.w_strides[2] != 1 && self.rows > 1
+    }
+
     /// Records the product, writing one word for each row from `first_row` on.
     fn launch(&self, result: &Tensor, first_row: usize) -> Result<()> {
         let context = result.gpu_buffer().context().clone();
-        let part = self.fit(&context)?;
+        let part = self.fit(&context);
         for batch in (0..self.batches).step_by(part.batches) {
             for row in (0..self.rows).step_by(part.rows) {
                 let piece = Product {
                     batches: part.batches.min(self.batches - batch),
                     rows: part.rows.min(self.rows - row),
-                    w_offset: self.w_offset
-                        + batch as isize * self.w_strides[0]
-                        + row as isize * self.w_strides[1],
+                    w_offset: self.w_offset + batch as isize * self.w_strides[0] + row as isize * self.w_strides[1],
                     x_offset: self.x_offset + batch as isize * self.x_strides[0],
                     ..*self
                 };
@@ -200,7 +229,7 @@ impl Product<'_> {
     }
 
     /// The largest part of the product whose operands can be bound. Axes of the largest stride are cut first.
-    fn fit(&self, context: &Context) -> Result<Cut> {
+    fn fit(&self, context: &Context) -> Cut {
         let caps = context.caps();
         // Windows begin at aligned places, so leave room for one step.
         let room = (caps.binding - u64::from(caps.alignment) - 16) as usize;
@@ -221,11 +250,13 @@ impl Product<'_> {
                     .max(if large(out) { part.batches - 1 } else { 0 }),
                 if large(w) { reach(part.rows, self.w_strides[1]) } else { 0 }
                     .max(if large(out) && part.batches == 1 { part.rows - 1 } else { 0 }),
-                if large(w) { reach(part.columns, self.w_strides[2]) } else { 0 }
-                    .max(if large(x) { reach(part.columns, self.x_strides[1]) } else { 0 }),
+                if large(w) { reach(part.columns, self.w_strides[2]) } else { 0 }.max(if large(x) {
+                    reach(part.columns, self.x_strides[1])
+                } else {
+                    0
+                }),
             ];
-            let (axis, &most) =
-                axes.iter().enumerate().max_by_key(|&(_, reach)| reach).expect("there are three axes");
+            let (axis, &most) = axes.iter().enumerate().max_by_key(|&(_, reach)| reach).expect("there are three axes");
             if most == 0 {
                 break;
             }
@@ -241,19 +272,18 @@ impl Product<'_> {
         if part.rows < self.rows {
             part.batches = 1;
         }
-        Ok(part)
+        part
     }
 
     /// Records this piece over parts of the columns, and adds the parts up.
     fn columns_in_parts(&self, context: &Context, result: &Tensor, first_row: usize, part: usize) -> Result<()> {
         let count = self.batches * self.rows;
         let parts = self.columns.div_ceil(part);
-        let by_columns = self.w_strides[1] == 1 && self.w_strides[2] != 1 && self.rows > 1;
-        let splits = self.splits(context, part, by_columns);
+        let splits = self.splits(context, part);
         let total = parts * splits;
         let partial = match total {
             1 => None,
-            _ => Some(Tensor::empty(result.device(), &[total, count], DType::Float32, NAME)?),
+            _ => Some(Tensor::empty(result.device(), &[total, count], word(self.w.dtype()), NAME)?),
         };
         for i in 0..parts {
             let from = i * part;
@@ -264,22 +294,20 @@ impl Product<'_> {
                 ..*self
             };
             match &partial {
-                None => piece.dispatch(context, result.gpu_buffer(), first_row, splits, by_columns)?,
-                Some(partial) => {
-                    piece.dispatch(context, partial.gpu_buffer(), i * splits * count, splits, by_columns)?;
-                }
+                None => piece.dispatch(context, result, first_row, splits)?,
+                Some(partial) => piece.dispatch(context, partial, i * splits * count, splits)?,
             }
         }
         match &partial {
             None => Ok(()),
-            Some(partial) => self.sum_splits(context, partial, result.gpu_buffer(), first_row, total, count),
+            Some(partial) => self.sum_splits(context, partial, result, first_row, total, count),
         }
     }
 
     /// How many workgroups share a row, so that a matrix of few rows keeps the whole GPU busy.
-    fn splits(&self, context: &Context, columns: usize, by_columns: bool) -> usize {
+    fn splits(&self, context: &Context, columns: usize) -> usize {
         let count = self.batches * self.rows;
-        let (wanted, least) = if by_columns {
+        let (wanted, least) = if self.by_columns() {
             ((1_usize << 17).div_ceil(count.div_ceil(4)), 64)
         } else {
             (1024_usize.div_ceil(count.div_ceil(4)), 4096)
@@ -288,21 +316,14 @@ impl Product<'_> {
         wanted.min(columns / least).min(most).max(1)
     }
 
-    /// Binds what a piece needs and records it. Everything fits.
-    fn dispatch(
-        &self,
-        context: &Context,
-        out: &GpuBuffer,
-        out_offset: usize,
-        splits: usize,
-        by_columns: bool,
-    ) -> Result<()> {
-        let caps = context.caps();
+    /// Binds what a piece needs and records it, with results in `out` from `out_offset` on. Everything fits.
+    fn dispatch(&self, context: &Context, out: &Tensor, out_offset: usize, splits: usize) -> Result<()> {
+        let (caps, by_columns) = (context.caps(), self.by_columns());
         let w = window(self.w, self.w_offset, &[self.batches, self.rows, self.columns], &self.w_strides, caps.alignment);
         let x = window(self.x, self.x_offset, &[self.batches, self.columns], &self.x_strides, caps.alignment);
         let chunk = self.columns.div_ceil(splits).next_multiple_of(4);
         let count = self.batches * self.rows;
-        let out_window = flat_window(out, out_offset, splits * count, caps.alignment);
+        let out_window = window(out, out_offset as isize, &[splits * count], &[1], caps.alignment);
 
         let whole = |value: isize| value % 4 == 0;
         // Groups of four along the axis that lies in memory: is each of them one aligned load?
@@ -313,10 +334,8 @@ impl Product<'_> {
             } else {
                 self.w_strides[2] == 1 && whole(self.w_strides[1]) && whole(self.columns as isize)
             };
-        let x_quads = self.x_strides[1] == 1
-            && whole(x.offset)
-            && whole(self.x_strides[0])
-            && whole(self.columns as isize);
+        let x_quads =
+            self.x_strides[1] == 1 && whole(x.offset) && whole(self.x_strides[0]) && whole(self.columns as isize);
         let workgroup = if by_columns {
             caps.workgroup_up_to(64)
         } else {
@@ -326,6 +345,7 @@ impl Product<'_> {
         let variant = Variant {
             w: self.w.dtype(),
             x: self.x.dtype(),
+            out: out.dtype(),
             w_quads,
             x_quads,
             by_columns,
@@ -368,17 +388,17 @@ impl Product<'_> {
         &self,
         context: &Context,
         partial: &Tensor,
-        out: &GpuBuffer,
+        out: &Tensor,
         out_offset: usize,
         splits: usize,
         count: usize,
     ) -> Result<()> {
         let caps = context.caps();
-        let element = if self.w.dtype().kind() == Kind::Float { DType::Float32 } else { DType::Int32 };
+        let element = word(self.w.dtype());
         let workgroup = caps.workgroup_up_to(64);
         let pipeline = context.pipeline(SUM_KEY | element as u64, || sum_spec(element, workgroup))?;
-        let from = flat_window(partial.gpu_buffer(), 0, splits * count, caps.alignment);
-        let to = flat_window(out, out_offset, count, caps.alignment);
+        let from = window(partial, 0, &[splits * count], &[1], caps.alignment);
+        let to = window(out, out_offset as isize, &[count], &[1], caps.alignment);
         let params = SumParams {
             partial_offset: from.offset as u32,
             out_offset: to.offset as u32,
@@ -402,33 +422,21 @@ struct Window<'a> {
 }
 
 /// What to bind of a tensor for a piece of it.
-fn window<'a>(
-    tensor: &'a Tensor,
-    offset: isize,
-    lengths: &[usize],
-    strides: &[isize],
-    alignment: u32,
-) -> Window<'a> {
+fn window<'a>(tensor: &'a Tensor, offset: isize, lengths: &[usize], strides: &[isize], alignment: u32) -> Window<'a> {
     let layout = Layout { shape: lengths.into(), strides: strides.into(), offset };
     let (low, high) = layout.reach().expect("a piece has elements");
     let size = tensor.dtype().size() as u64;
-    let start = low as u64 * size & !(u64::from(alignment) - 1);
+    let start = (low as u64 * size) & !(u64::from(alignment) - 1);
     let binding =
         Binding { buffer: tensor.gpu_buffer(), offset: start, size: align_up((high as u64 + 1) * size - start, 16) };
     Window { binding, offset: offset - (start / size) as isize }
-}
-
-/// What to bind of a buffer of words for `count` of them from `offset` on.
-fn flat_window(buffer: &GpuBuffer, offset: usize, count: usize, alignment: u32) -> Window<'_> {
-    let start = offset as u64 * 4 & !(u64::from(alignment) - 1);
-    let binding = Binding { buffer, offset: start, size: align_up((offset + count) as u64 * 4 - start, 16) };
-    Window { binding, offset: offset as isize - (start / 4) as isize }
 }
 
 /// What distinguishes the pipelines of this operation.
 struct Variant {
     w: DType,
     x: DType,
+    out: DType,
     w_quads: bool,
     x_quads: bool,
     by_columns: bool,
@@ -442,7 +450,8 @@ const SUM_KEY: u64 = 3 << 56;
 
 impl Variant {
     fn key(&self) -> u64 {
-        KEY | (self.w as u64) << 40
+        KEY | (self.out as u64) << 44
+            | (self.w as u64) << 40
             | (self.x as u64) << 36
             | u64::from(self.w_quads) << 35
             | u64::from(self.x_quads) << 34
@@ -459,6 +468,8 @@ impl Variant {
             ("W_ACCESS", access(self.w_quads)),
             ("X", Slot::module(dtype_module(self.x))),
             ("X_ACCESS", access(self.x_quads)),
+            ("OUT", Slot::module(dtype_module(self.out))),
+            ("OUT_ACCESS", Slot::module(if self.out.size() == 4 { "access/rows_words" } else { "access/rows_quads" })),
         ];
         let source = if self.by_columns {
             include_str!("../../shaders/matmul_vec_columns.wgsl")
@@ -503,7 +514,9 @@ pub(crate) fn all_specs() -> Vec<Spec> {
     for (w, x) in pairs {
         for bits in 0..16 {
             let [w_quads, x_quads, by_columns, subgroups] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
-            specs.push(Variant { w, x, w_quads, x_quads, by_columns, subgroups, workgroup: 64 }.spec());
+            for out in [w, x, word(w), DType::Int8] {
+                specs.push(Variant { w, x, out, w_quads, x_quads, by_columns, subgroups, workgroup: 64 }.spec());
+            }
         }
     }
     specs

@@ -74,8 +74,8 @@ impl Output {
                 out.dtype()
             )));
         }
-        check_writable(operation, out)?;
-        out.device().check_same(device, operation)?;
+        check_writable(operation, "out=", out)?;
+        out.device().check_same(device, &format!("{operation}: out="))?;
         let conflict = inputs.iter().any(|input| shares_storage(input, out) && !in_place(input, out));
         if conflict {
             let target = Tensor::empty_like(device, layout, dtype, operation)?;
@@ -97,13 +97,13 @@ impl Output {
 }
 
 /// Refuses to write where that is not allowed or has no clear meaning.
-pub(crate) fn check_writable(operation: &str, out: &Tensor) -> Result<()> {
+pub(crate) fn check_writable(operation: &str, what: &str, out: &Tensor) -> Result<()> {
     if !out.is_writable() {
-        return Err(Error::Argument(format!("{operation}: the array to write to is read-only; give a writable one")));
+        return Err(Error::Argument(format!("{operation}: {what} is read-only; give a writable array")));
     }
     if out.layout().repeats() {
         return Err(Error::Argument(format!(
-            "{operation}: the array to write to repeats its elements (a broadcast view); give a copy"
+            "{operation}: {what} repeats its elements (a broadcast view) and cannot be written; give a copy"
         )));
     }
     Ok(())

@@ -6,12 +6,15 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use numpy::npyffi::{NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArray_Descr, get_type_object, npy_intp};
+use numpy::npyffi::{
+    NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArray_Descr, get_type_object, npy_intp,
+};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 use smallvec::SmallVec;
 
 use super::errors;
@@ -131,7 +134,9 @@ pub(super) fn python_scalar(obj: &Bound<'_, PyAny>, operation: &str, name: &str)
     if obj.is_exact_instance_of::<PyInt>() {
         return match obj.extract::<i64>() {
             Ok(value) => Ok(Some(Scalar::Int(value))),
-            Err(_) => Err(Error::DType(format!("{operation}: {name}: the integer {obj} fits no dtype of a device")).into()),
+            Err(_) => {
+                Err(Error::DType(format!("{operation}: {name}: the integer {obj} fits no dtype of a device")).into())
+            }
         };
     }
     Ok(None)
@@ -140,9 +145,22 @@ pub(super) fn python_scalar(obj: &Bound<'_, PyAny>, operation: &str, name: &str)
 /// Anything that NumPy makes an array of: lists, NumPy's scalars, objects with `__array__`.
 pub(super) fn from_object(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Tensor> {
     let py = obj.py();
+    if obj.is_none() || obj.is_instance_of::<PyString>() || obj.is_instance_of::<PyBytes>() {
+        return Err(Error::DType(format!(
+            "{operation}: {name} is a {}, and no number, array or tensor",
+            type_name(obj)
+        ))
+        .into());
+    }
     let numpy = py.import(intern!(py, "numpy"))?;
     let array = numpy.call_method1(intern!(py, "asarray"), (obj,)).map_err(|error| {
-        PyErr::from(Error::DType(format!("{operation}: {name}: NumPy makes no array of this {}: {error}", type_name(obj))))
+        let message = format!("{operation}: {name}: NumPy makes no array of this {}: {error}", type_name(obj));
+        // Lists of uneven lengths.
+        PyErr::from(if error.is_instance_of::<PyValueError>(py) {
+            Error::Shape(message)
+        } else {
+            Error::DType(message)
+        })
     })?;
     // A list of Python numbers did not choose float64; an array-like object did.
     let chosen = !obj.is_instance_of::<pyo3::types::PyList>() && !obj.is_instance_of::<pyo3::types::PyTuple>();
@@ -339,6 +357,6 @@ pub(super) fn on_device(argument: Argument, device: &Device, operation: &str) ->
             Ok(tensor)
         }
         Argument::Array(tensor) => tensor.to(device),
-        Argument::Scalar(scalar) => crate::ops::full(device, &[], scalar, scalar.own_dtype()),
+        Argument::Scalar(scalar) => crate::ops::full("full", device, &[], scalar, scalar.own_dtype()),
     }
 }

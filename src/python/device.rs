@@ -9,8 +9,8 @@ use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 use super::enter;
 use crate::cpu::memory;
 use crate::cpu::simd::Level;
-use crate::device::select::{self, machine};
 use crate::device::Device;
+use crate::device::select::{self, machine};
 use crate::error::{Error, Result};
 
 /// A device that computes: a GPU, or the CPU.

@@ -1,10 +1,10 @@
 //! The operations as Python functions. A new one is a function here and its name in [`register`].
 
-use numpy::PyUntypedArray;
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use smallvec::SmallVec;
 
-use super::arrays::{Argument, alias, argument, on_device};
+use super::arrays::{Argument, alias, argument, descriptor, on_device};
 use super::device::{ambient_device, device_argument};
 use super::enter;
 use super::tensor::{PyTensor, give};
@@ -29,6 +29,7 @@ struct Call<'a, 'py> {
     device: Device,
     /// What `out=` was, to be returned.
     out_object: Option<Any<'a, 'py>>,
+    /// `out=` as a tensor; none for an array whose memory cannot be one, which gets a copy of the result.
     out: Option<Tensor>,
     /// Whether only arrays came in, so that an array goes out.
     as_array: bool,
@@ -73,10 +74,7 @@ impl<'a, 'py> Call<'a, 'py> {
                     if first.is_some() {
                         return Err(fail_out(name, "a Tensor, since an operand is one, not a NumPy array"));
                     }
-                    let tensor = alias(array)?.ok_or_else(|| {
-                        fail_out(name, &format!("an aligned array of the result's dtype, not one of {:?}", array))
-                    })?;
-                    (Some(tensor), true)
+                    (alias(array)?, true)
                 }
                 _ => {
                     let kind = object.get_type().name()?;
@@ -119,7 +117,7 @@ impl<'a, 'py> Call<'a, 'py> {
         let small = matches!(self.device, Device::Cpu(_)) && arguments.iter().map(size).sum::<usize>() <= SMALL;
         // A NumPy `out` of a computation on a GPU is filled from the result.
         let (direct, indirect) = match (&self.out, &self.device) {
-            (Some(out), device) if out.device() != device => (None, self.out.clone()),
+            (Some(out), device) if self.as_array && out.device() != device => (None, self.out.clone()),
             (out, _) => (out.clone(), None),
         };
         let device = self.device;
@@ -135,7 +133,7 @@ impl<'a, 'py> Call<'a, 'py> {
             let result = match &indirect {
                 None => compute(&ready, direct.as_ref())?,
                 Some(out) => {
-                    ops::check_writable(name, out)?;
+                    ops::check_writable(name, "out=", out)?;
                     let result = compute(&ready, None)?;
                     check_out(name, out, &result)?;
                     ops::assign(out, (&result.to(out.device())?).into())?;
@@ -148,11 +146,39 @@ impl<'a, 'py> Call<'a, 'py> {
             }
         };
         let result = if small { work()? } else { enter(py, work)? };
-        match self.out_object {
-            Some(out) => Ok(out.clone().unbind()),
-            None => give(py, result, self.as_array),
+        let Some(object) = self.out_object else { return give(py, result, self.as_array) };
+        if self.out.is_none() {
+            fill_array(name, object, &result)?;
         }
+        Ok(object.clone().unbind())
     }
+}
+
+/// Copies a result into an array whose memory is no tensor: misaligned, or of another dtype, which is refused.
+fn fill_array(name: &str, out: Any<'_, '_>, result: &Tensor) -> PyResult<()> {
+    let py = out.py();
+    let array = out.cast::<PyUntypedArray>().map_err(PyErr::from)?;
+    if !array.dtype().is_equiv_to(&descriptor(py, result.dtype())?) {
+        return Err(Error::DType(format!(
+            "{name}: out= has dtype {}, but the result has dtype {}",
+            array.dtype().str()?,
+            result.dtype()
+        ))
+        .into());
+    }
+    if array.shape() != result.shape() {
+        return Err(Error::Shape(format!(
+            "{name}: out= has shape {}, but the result has shape {}",
+            show(array.shape()),
+            show(result.shape())
+        ))
+        .into());
+    }
+    if !out.getattr("flags")?.getattr("writeable")?.is_truthy()? {
+        return Err(Error::Argument(format!("{name}: out= is read-only; give a writable array")).into());
+    }
+    let values = give(py, result.clone(), true)?;
+    py.import("numpy")?.call_method1("copyto", (out, values)).map(drop)
 }
 
 fn check_out(name: &str, out: &Tensor, result: &Tensor) -> Result<()> {
@@ -174,7 +200,7 @@ fn check_out(name: &str, out: &Tensor, result: &Tensor) -> Result<()> {
 }
 
 fn fail_out(name: &str, wanted: &str) -> PyErr {
-    Error::DType(format!("{name}: out= must be {wanted}")).into()
+    Error::Argument(format!("{name}: out= must be {wanted}")).into()
 }
 
 /// An operator on a tensor and something else; `NotImplemented` for what is no operand.
@@ -250,7 +276,7 @@ fn matmul_vec_of(
     for argument in &mut arguments {
         // A number has no axes; the operation says so.
         if let Argument::Scalar(scalar) = argument {
-            *argument = Argument::Array(ops::full(&cpu()?, &[], *scalar, scalar.own_dtype())?);
+            *argument = Argument::Array(ops::full("matmul_vec", &cpu()?, &[], *scalar, scalar.own_dtype())?);
         }
     }
     Call::new(py, "matmul_vec", &arguments, out, device)?.run(arguments, |ready, out| match ready {
@@ -351,7 +377,7 @@ fn binary(
     }
     // Two Python numbers are computed like two arrays of their own types.
     if let [Argument::Scalar(scalar), Argument::Scalar(_)] = arguments[..] {
-        arguments[0] = Argument::Array(ops::full(&cpu()?, &[], scalar, scalar.own_dtype())?);
+        arguments[0] = Argument::Array(ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?);
     }
     Call::new(py, name, &arguments, out, device)?
         .run(arguments, |ready, out| operation(ready[0].operand(), ready[1].operand(), out))
@@ -366,7 +392,7 @@ fn unary(
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let x = match argument(x, name, "x")? {
-        Argument::Scalar(scalar) => Argument::Array(ops::full(&cpu()?, &[], scalar, scalar.own_dtype())?),
+        Argument::Scalar(scalar) => Argument::Array(ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?),
         other => other,
     };
     let mut arguments: SmallVec<[Argument; 2]> = SmallVec::new();

@@ -8,7 +8,8 @@ use pyo3::types::{PyEllipsis, PyList, PySlice, PyTuple};
 use smallvec::SmallVec;
 
 use super::arrays::{
-    self, Argument, argument, descriptor, dtype_argument, from_array, from_object, python_scalar, to_array, to_new_array,
+    self, Argument, argument, descriptor, dtype_argument, from_array, from_object, python_scalar, to_array,
+    to_new_array,
 };
 use super::device::{PyDevice, device_argument, device_for_new};
 use super::enter;
@@ -227,9 +228,7 @@ impl PyTensor {
         match argument(value, "assignment", "the value")? {
             Argument::Scalar(scalar) => enter(py, || ops::assign(&target, scalar.into())),
             Argument::Tensor(source) => enter(py, || ops::assign(&target, (&source).into())),
-            Argument::Array(source) => {
-                enter(py, || ops::assign(&target, (&source.to(target.device())?).into()))
-            }
+            Argument::Array(source) => enter(py, || ops::assign(&target, (&source.to(target.device())?).into())),
         }
     }
 
@@ -321,11 +320,7 @@ fn subscript_entry(entry: &Bound<'_, PyAny>) -> PyResult<Index> {
             let value = slice.getattr(name)?;
             if value.is_none() { Ok(None) } else { clipped(&value).map(Some) }
         };
-        return Ok(Index::Slice {
-            start: part("start")?,
-            stop: part("stop")?,
-            step: part("step")?.unwrap_or(1),
-        });
+        return Ok(Index::Slice { start: part("start")?, stop: part("stop")?, step: part("step")?.unwrap_or(1) });
     }
     if entry.is_none() {
         return Ok(Index::NewAxis);
@@ -389,7 +384,8 @@ fn shape_argument(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<
 
 /// Replaces a -1 in a new shape by what the number of elements leaves for it.
 fn fill_in(lengths: &[isize], count: usize, from: &[usize]) -> Result<SmallVec<[usize; 6]>> {
-    let fail = |why: &str| Err(Error::Shape(format!("reshape: {lengths:?} {why}; the tensor has shape {}", show(from))));
+    let fail =
+        |why: &str| Err(Error::Shape(format!("reshape: {lengths:?} {why}; the tensor has shape {}", show(from))));
     let known = lengths
         .iter()
         .filter(|&&length| length != -1)
@@ -432,7 +428,13 @@ fn asarray(
         let dtype = wanted.unwrap_or_else(|| tensor.dtype());
         let same = dtype == tensor.dtype() && device == *tensor.device();
         if !same && copy == Some(false) {
-            return Err(copy_needed(&format!("{} on {} from {} on {}", dtype, device.id(), tensor.dtype(), tensor.device().id())));
+            return Err(copy_needed(&format!(
+                "{} on {} from {} on {}",
+                dtype,
+                device.id(),
+                tensor.dtype(),
+                tensor.device().id()
+            )));
         }
         return enter(py, move || {
             let moved = ops::astype(&tensor, dtype, false)?.to(&device)?;
@@ -451,7 +453,7 @@ fn asarray(
             Some(scalar) => {
                 let dtype = wanted.unwrap_or_else(|| scalar.own_dtype());
                 scalar.check(dtype, NAME)?;
-                return enter(py, || ops::full(&device, &[], scalar, dtype)).map(PyTensor);
+                return enter(py, || ops::full(NAME, &device, &[], scalar, dtype)).map(PyTensor);
             }
             None => (from_object(obj, NAME, "obj")?, false),
         },
@@ -547,12 +549,17 @@ fn full(
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyTensor> {
     let value = number(fill_value, "full", "fill_value")?;
-    filled(py, "full", shape, value, dtype, value.own_dtype(), device)
+    // A scalar of NumPy's brings its dtype along.
+    let own = match python_scalar(fill_value, "full", "fill_value")? {
+        Some(scalar) => scalar.own_dtype(),
+        None => from_object(fill_value, "full", "fill_value")?.dtype(),
+    };
+    filled(py, "full", shape, value, dtype, own, device)
 }
 
 fn filled(
     py: Python<'_>,
-    name: &str,
+    name: &'static str,
     shape: &Bound<'_, PyAny>,
     value: Scalar,
     dtype: Option<&Bound<'_, PyAny>>,
@@ -562,7 +569,7 @@ fn filled(
     let shape = shape_argument(shape, name)?;
     let dtype = dtype.map_or(Ok(default), |dtype| dtype_argument(dtype, name))?;
     let device = device_for_new(py, device)?;
-    enter(py, || ops::full(&device, &shape, value, dtype)).map(PyTensor)
+    enter(py, || ops::full(name, &device, &shape, value, dtype)).map(PyTensor)
 }
 
 /// A number: Python's or NumPy's.

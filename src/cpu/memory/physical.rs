@@ -122,9 +122,7 @@ mod linux {
         let number = |name: &str| read_to_string(group.join(name)).ok()?.trim().parse::<usize>().ok();
         let (total, used, cache) = match number("memory.max") {
             Some(limit) => (limit, number("memory.current")?, "inactive_file"),
-            None => {
-                (number("memory.limit_in_bytes")?, number("memory.usage_in_bytes")?, "total_inactive_file")
-            }
+            None => (number("memory.limit_in_bytes")?, number("memory.usage_in_bytes")?, "total_inactive_file"),
         };
         let cache = field(&read_to_string(group.join("memory.stat")).unwrap_or_default(), cache).unwrap_or(0);
         Some(Memory { total, available: total.saturating_sub(used.saturating_sub(cache)) })

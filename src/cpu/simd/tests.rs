@@ -59,7 +59,8 @@ fn every_half_becomes_the_right_float() {
 
 /// Around every value that 16 bits can hold, and around the middle between it and the next.
 fn hard_cases(value: impl Fn(u16) -> f32) -> Vec<f32> {
-    let mut cases = vec![f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001)];
+    let mut cases =
+        vec![f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001)];
     for bits in 0..=u16::MAX {
         let (here, next) = (value(bits), value(bits.wrapping_add(1)));
         for near in [here.to_bits(), f32::midpoint(here, next).to_bits()] {

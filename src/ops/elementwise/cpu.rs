@@ -176,7 +176,8 @@ unsafe fn apply<const N: usize, const M: usize>(
 
 /// Whether results are so large that the caches could not keep them. What was just read is there already.
 fn streams<const N: usize>(inputs: [View<'_>; N], out: ViewMut<'_>) -> bool {
-    out.layout.len() * out.dtype.size() >= STREAM && inputs.iter().all(|input| input.start() != out.start().cast_const())
+    out.layout.len() * out.dtype.size() >= STREAM
+        && inputs.iter().all(|input| input.start() != out.start().cast_const())
 }
 
 /// # Safety
@@ -536,7 +537,12 @@ impl<W: Whole<O, N>, O, const N: usize> Kernel for Each<W, O, N> {
             let mut operands = [[W::Stored::default(); STEP]; N];
             let mut results = [W::Stored::default(); STEP];
             for n in 0..N {
-                operands[n] = unsafe { inputs[n].cast::<[W::Stored; STEP]>().byte_add(i * steps[n] * size_of::<W::Stored>()).read_unaligned() };
+                operands[n] = unsafe {
+                    inputs[n]
+                        .cast::<[W::Stored; STEP]>()
+                        .byte_add(i * steps[n] * size_of::<W::Stored>())
+                        .read_unaligned()
+                };
             }
             for j in 0..STEP {
                 results[j] = W::of(pick(&operands, j));
@@ -564,3 +570,6 @@ fn pick<T: Copy, const L: usize, const N: usize>(operands: &[[T; L]; N], i: usiz
     }
     picked
 }
+
+#[cfg(test)]
+mod tests;
