@@ -119,7 +119,7 @@ impl fmt::Display for DType {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scalar {
     Bool(bool),
-    Int(i64),
+    Int(i128),
     Float(f64),
 }
 
@@ -149,9 +149,11 @@ impl Scalar {
     pub fn check(self, dtype: DType, operation: &str) -> Result<()> {
         let (low, high) = dtype.int_range();
         match self {
-            Self::Int(value) if dtype.kind() == Kind::Int && !(low..=high).contains(&value) => Err(Error::DType(
-                format!("{operation}: the integer {value} is outside the range of {dtype}, {low} to {high}"),
-            )),
+            Self::Int(value) if dtype.kind() == Kind::Int && !(i128::from(low)..=i128::from(high)).contains(&value) => {
+                Err(Error::DType(format!(
+                    "{operation}: the integer {value} is outside the range of {dtype}, {low} to {high}"
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -169,7 +171,7 @@ impl Scalar {
     pub const fn as_i64(self) -> i64 {
         match self {
             Self::Bool(value) => value as i64,
-            Self::Int(value) => value,
+            Self::Int(value) => value as i64,
             Self::Float(value) => value as i64,
         }
     }

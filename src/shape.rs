@@ -61,11 +61,11 @@ impl Layout {
     /// Row-major without gaps, wherever it begins.
     #[must_use]
     pub fn is_contiguous(&self) -> bool {
+        if self.is_empty() {
+            return true;
+        }
         let mut step = 1_isize;
         for (&length, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            if length == 0 {
-                return true;
-            }
             if length != 1 {
                 if stride != step {
                     return false;
@@ -406,6 +406,8 @@ mod tests {
         assert!(gap.dense_order().is_none());
         let back = base.index(&[Index::Slice { start: None, stop: None, step: -1 }]).unwrap();
         assert!(back.dense_order().is_none());
+        let none = Layout { shape: Shape::from_slice(&[0, 3]), strides: Strides::from_slice(&[1, 7]), offset: 0 };
+        assert!(none.is_contiguous() && none.dense_order().is_some());
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! pool belongs to one process and the child makes another.
 #![expect(unsafe_code, reason = "work on the caller's stack is shared with threads that outlive it")]
 
+#[cfg(target_os = "linux")]
+mod placement;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -81,6 +84,12 @@ struct Queue {
     jobs: Vec<JobPointer>,
     workers: usize,
     asleep: usize,
+    /// The system's numbers of the workers.
+    #[cfg(target_os = "linux")]
+    numbers: Vec<i32>,
+    /// The processor that they keep away from, and how many of them do.
+    #[cfg(target_os = "linux")]
+    avoided: (i32, usize),
 }
 
 /// Work that waits in the queue, or is being done. It lives on the stack of the thread that posted it.
@@ -180,6 +189,8 @@ impl Pool {
             }
             queue.workers += 1;
         }
+        #[cfg(target_os = "linux")]
+        queue.place_workers();
         let wake = queue.asleep.min(helpers);
         drop(queue);
         (0..wake).for_each(|_| self.wake.notify_one());
@@ -187,6 +198,8 @@ impl Pool {
 
     /// A worker's life.
     fn serve(&self) {
+        #[cfg(target_os = "linux")]
+        self.lock().numbers.push(placement::thread_number());
         loop {
             let posted = self.posted.load(Ordering::Acquire);
             let mut queue = self.lock();
@@ -234,6 +247,16 @@ impl Pool {
 }
 
 impl Queue {
+    /// Sees to it that no worker wakes up on the processor of this thread, whose job is the only one.
+    #[cfg(target_os = "linux")]
+    fn place_workers(&mut self) {
+        let wanted = (placement::processor(), self.numbers.len());
+        if self.jobs.len() == 1 && self.avoided != wanted {
+            self.avoided = wanted;
+            placement::keep_away(self.numbers.iter().copied(), wanted.0);
+        }
+    }
+
     /// Takes a place in a job that has one and has chunks left.
     fn join(&self) -> Option<JobPointer> {
         self.jobs.iter().copied().find(|&JobPointer(job)| {

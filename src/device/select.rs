@@ -32,7 +32,7 @@ pub struct Adapter {
     pub kind: Kind,
     /// Another adapter that is the same card through a better backend.
     pub same_as: Option<String>,
-    adapter: wgpu::Adapter,
+    raw: wgpu::Adapter,
     caps: Caps,
     /// Why it could not be opened, once that was tried.
     failure: Mutex<Option<String>>,
@@ -195,7 +195,7 @@ impl Machine {
             caps: adapter.caps.lowered(&text)?,
             caps_text: text.clone(),
             index,
-            adapter: adapter.adapter.clone(),
+            adapter: adapter.raw.clone(),
             opened: Mutex::new(None),
         });
         gpus.insert((index, text), gpu.clone());
@@ -365,7 +365,15 @@ fn number(adapters: Vec<wgpu::Adapter>) -> Vec<Adapter> {
         let id = format!("{}:{count}", backend_name(info.backend));
         *count += 1;
         let same_as = numbered.iter().find(|other| is_same_card(&other.info, &info)).map(|other| other.id.clone());
-        numbered.push(Adapter { kind: kind_of(&info), id, same_as, info, adapter, caps, failure: Mutex::new(None) });
+        numbered.push(Adapter {
+            kind: kind_of(&info),
+            id,
+            same_as,
+            info,
+            raw: adapter,
+            caps,
+            failure: Mutex::new(None),
+        });
     }
     numbered
 }

@@ -212,7 +212,7 @@ mod tests {
     fn size_classes_waste_little() {
         for bytes in (0..100_000).chain([1 << 30, (1 << 30) + 1]) {
             let size = size_class(bytes);
-            assert!(size >= bytes && size % 256 == 0);
+            assert!(size >= bytes && size.is_multiple_of(256));
             assert!(size <= (bytes + bytes / 8).max(bytes + 256), "{bytes} became {size}");
         }
     }

@@ -104,7 +104,7 @@ impl Pipelines {
         let bindings = storage_layout(device, &spec.inputs);
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(spec.label),
-            bind_group_layouts: &[Some(&bindings), self.uniforms.as_ref()][..1 + usize::from(self.uniforms.is_some())],
+            bind_group_layouts: &[Some(&bindings), self.uniforms.as_ref()][..=usize::from(self.uniforms.is_some())],
             immediate_size: if self.uniforms.is_none() { spec.params.size as u32 } else { 0 },
         });
         let module = trusted_module(device, spec.label, &text);

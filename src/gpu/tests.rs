@@ -7,7 +7,7 @@ use super::pipeline::{ParamLayout, Spec};
 use crate::device::{Device, machine};
 use crate::dtype::{DType, Scalar};
 use crate::error::Error;
-use crate::ops;
+use crate::ops::{self, elementwise};
 use crate::tensor::Tensor;
 
 /// Every GPU of this machine, software included.
@@ -43,7 +43,7 @@ fn numbers_go_up_and_come_back() {
         // Longer than a staging chunk, and no multiple of anything.
         let count = (9 << 20) / 4 + 3;
         let up = ops::arange(&device, Scalar::Int(0), Scalar::Int(count), Scalar::Int(1), DType::Float32).unwrap();
-        let sum = ops::add((&up).into(), Scalar::Float(1.0).into(), None).unwrap();
+        let sum = elementwise::add((&up).into(), Scalar::Float(1.0).into(), None).unwrap();
         let values = host_values(&sum);
         assert!(values.iter().enumerate().all(|(i, &value)| value == i as f32 + 1.0), "{device:?}");
     }
@@ -56,7 +56,10 @@ fn freed_buffers_are_used_again() {
         let context = context(&lowered);
         for _ in 0..10 {
             let tensor = ops::full("full", &lowered, &[12_345], Scalar::Float(2.0), DType::Float32).unwrap();
-            assert_eq!(host_values(&ops::multiply((&tensor).into(), (&tensor).into(), None).unwrap())[12_344], 4.0);
+            assert_eq!(
+                host_values(&elementwise::multiply((&tensor).into(), (&tensor).into(), None).unwrap())[12_344],
+                4.0
+            );
         }
         let usage = context.usage();
         assert_eq!(usage.misses, 2, "{device:?}: two tensors are alive at a time");
@@ -93,10 +96,10 @@ fn a_lost_device_says_so_and_a_fresh_one_works() {
         let lowered = device.with_caps("workgroup=32").unwrap();
         let old = ops::full("full", &lowered, &[3], Scalar::Int(1), DType::Float32).unwrap();
         context(&lowered).lose();
-        let lost = ops::add((&old).into(), (&old).into(), None);
+        let lost = elementwise::add((&old).into(), (&old).into(), None);
         assert!(matches!(lost, Err(Error::DeviceLost(_))), "{device:?}");
         let new = ops::full("full", &lowered, &[3], Scalar::Int(1), DType::Float32).unwrap();
-        assert!(matches!(ops::add((&old).into(), (&new).into(), None), Err(Error::DeviceLost(_))));
+        assert!(matches!(elementwise::add((&old).into(), (&new).into(), None), Err(Error::DeviceLost(_))));
         assert_eq!(host_values(&new), [1.0; 3]);
     }
 }

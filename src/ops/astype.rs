@@ -100,8 +100,8 @@ pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype:
     let shape = [count as usize];
     let bytes = crate::shape::checked_len(&shape, dtype.size(), "arange")? * dtype.size();
     if let (Kind::Int, true) = (dtype.kind(), count > 0.0) {
-        for end in [start, Scalar::Int((first + by * (count - 1.0)) as i64)] {
-            Scalar::Int(end.as_i64()).check(dtype, "arange")?;
+        for end in [start, Scalar::Int((first + by * (count - 1.0)) as i128)] {
+            Scalar::Int(i128::from(end.as_i64())).check(dtype, "arange")?;
         }
     }
     let host = crate::cpu::memory::HostBuffer::alloc(bytes)?;
@@ -113,7 +113,7 @@ pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype:
     );
     host.fill_host(|i| match dtype.kind() {
         Kind::Float => Scalar::Float(first + by * i as f64),
-        Kind::Int | Kind::Bool => Scalar::Int(start.as_i64() + step.as_i64() * i as i64),
+        Kind::Int | Kind::Bool => Scalar::Int(i128::from(start.as_i64() + step.as_i64() * i as i64)),
     });
     host.to(device)
 }

@@ -52,64 +52,66 @@ impl From<cpu::Loops<2>> for Loops {
     }
 }
 
-/// Makes the table of operations: name, number of operands, and the formula of each kind in WGSL and in Rust. A kind
-/// that is left out is one that the operation does not take.
+/// Makes the table of operations, and a function for each.
+///
+/// A line says whether the operation is `unary` or `binary`, its name, and the formula of each kind of number in WGSL
+/// and in Rust. A kind that is left out is one that the operation does not take.
 macro_rules! operations {
-    ($($name:literal of $count:literal:
+    ($($(#[$document:meta])* $arity:ident $name:ident:
         $(float $float_wgsl:literal |$($f:ident),+| $float:expr)?
         $(, int $int_wgsl:literal |$($i:ident),+| $int:expr)?
         $(, bool $bool_wgsl:literal |$($b:ident),+| $bool:expr)?;)+) => {
         /// Every elementwise operation.
         pub static OPERATIONS: &[Operation] = &[$(Operation {
-            name: $name,
+            name: stringify!($name),
             float: [$(Some($float_wgsl),)? None][0],
             int: [$(Some($int_wgsl),)? None][0],
             boolean: [$(Some($bool_wgsl),)? None][0],
             loops: || {
+                const COUNT: usize = operations!(@count $arity);
                 struct This;
-                impl cpu::Elementwise<$count> for This {
+                impl cpu::Elementwise<COUNT> for This {
                     $(#[inline(always)]
-                    fn float<V: Simd>([$($f),+]: [V; $count]) -> V { $float })?
+                    fn float<V: Simd>([$($f),+]: [V; COUNT]) -> V { $float })?
                     $(#[inline(always)]
-                    fn int([$($i),+]: [i32; $count]) -> i32 { $int })?
+                    fn int([$($i),+]: [i32; COUNT]) -> i32 { $int })?
                     $(#[inline(always)]
-                    fn boolean([$($b),+]: [bool; $count]) -> bool { $bool })?
+                    fn boolean([$($b),+]: [bool; COUNT]) -> bool { $bool })?
                 }
                 cpu::Loops::of::<This>().into()
             },
         }),+];
+        $(operations!(@function $arity $name $(#[$document])*);)+
+    };
+    (@count unary) => { 1 };
+    (@count binary) => { 2 };
+    (@function unary $name:ident $(#[$document:meta])*) => {
+        $(#[$document])*
+        pub fn $name(x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
+            apply_unary(stringify!($name), x, out)
+        }
+    };
+    (@function binary $name:ident $(#[$document:meta])*) => {
+        $(#[$document])*
+        pub fn $name(a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
+            apply_binary(stringify!($name), a, b, out)
+        }
     };
 }
 
 // A new operation is one line here, a binding, a stub and a test.
 operations! {
-    "add" of 2: float "a + b" |a, b| a.add(b), int "a + b" |a, b| a.wrapping_add(b), bool "a | b" |a, b| a | b;
-    "subtract" of 2: float "a - b" |a, b| a.sub(b), int "a - b" |a, b| a.wrapping_sub(b);
-    "multiply" of 2: float "a * b" |a, b| a.mul(b), int "a * b" |a, b| a.wrapping_mul(b), bool "a & b" |a, b| a & b;
-    "silu" of 1: float "a / (1.0 + exp(-a))" |a| math::silu(a);
+    /// `a + b`; "or" on bools.
+    binary add: float "a + b" |a, b| a.add(b), int "a + b" |a, b| a.wrapping_add(b), bool "a | b" |a, b| a | b;
+    /// `a - b`.
+    binary subtract: float "a - b" |a, b| a.sub(b), int "a - b" |a, b| a.wrapping_sub(b);
+    /// `a * b`; "and" on bools.
+    binary multiply: float "a * b" |a, b| a.mul(b), int "a * b" |a, b| a.wrapping_mul(b), bool "a & b" |a, b| a & b;
+    /// `x / (1 + exp(-x))`.
+    unary silu: float "a / (1.0 + exp(-a))" |a| math::silu(a);
 }
 
-/// `a + b`; "or" on bools.
-pub fn add(a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
-    binary("add", a, b, out)
-}
-
-/// `a - b`.
-pub fn subtract(a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
-    binary("subtract", a, b, out)
-}
-
-/// `a * b`; "and" on bools.
-pub fn multiply(a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
-    binary("multiply", a, b, out)
-}
-
-/// `x / (1 + exp(-x))`.
-pub fn silu(x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
-    unary("silu", x, out)
-}
-
-fn binary(name: &'static str, a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
+fn apply_binary(name: &'static str, a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
     let operation = find(name);
     let (dtype, shape, device) = match (a, b) {
         (Operand::Tensor(a), Operand::Tensor(b)) => {
@@ -127,7 +129,7 @@ fn binary(name: &'static str, a: Operand<'_>, b: Operand<'_>, out: Option<&Tenso
     run(operation, device, &[a, b], &shape, dtype, out)
 }
 
-fn unary(name: &'static str, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
+fn apply_unary(name: &'static str, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
     run(find(name), x.device(), &[x.into()], x.shape(), x.dtype(), out)
 }
 
@@ -229,7 +231,7 @@ pub(crate) fn can_work_in_place(input: &Tensor, out: &Tensor) -> bool {
             Storage::Host(_) => true,
             Storage::Gpu(buffer) => {
                 let (merged, [strides]) = merge_axes(out.shape(), &[&out.layout().strides]);
-                let aligned = out.layout().offset % 4 == 0 && (out.len() % 4 == 0 || ends_buffer(out, buffer));
+                let aligned = out.layout().offset % 4 == 0 && (out.len().is_multiple_of(4) || ends_buffer(out, buffer));
                 aligned && merged.len() == 1 && (merged[0] == 1 || strides[0] == 1)
             }
         }
@@ -371,7 +373,7 @@ pub(crate) fn launch(kernel: &Kernel, sources: &[Source<'_>], out: &Tensor) -> R
     let [a, b] = [sorted(&strides(&sources[0])), sorted(&strides(&sources[1]))];
     let (shape, strides) = merge_axes(&shape, &[&a, &b, &sorted(&out.layout().strides)]);
     let piece = Piece { shape, strides, offsets: [offset(&sources[0]), offset(&sources[1]), out.layout().offset] };
-    Launch { kernel, context: &context, sources, out }.cut(piece)
+    Launch { kernel, context: &context, sources, out }.cut(&piece)
 }
 
 impl Launch<'_> {
@@ -399,16 +401,16 @@ impl Launch<'_> {
     }
 
     /// Records a piece, or halves it along the axis that makes it too large and does the same with both halves.
-    fn cut(&self, piece: Piece) -> Result<()> {
+    fn cut(&self, piece: &Piece) -> Result<()> {
         let binding = self.context.caps().binding;
-        let too_large = (0..3).find(|&i| self.buffer(i).is_some() && self.window(&piece, i).1 > binding);
+        let too_large = (0..3).find(|&i| self.buffer(i).is_some() && self.window(piece, i).1 > binding);
         let count: usize = piece.shape.iter().product();
         let axis = match too_large {
             Some(i) => (0..piece.shape.len())
                 .max_by_key(|&axis| piece.strides[i][axis].unsigned_abs() * (piece.shape[axis] - 1))
                 .expect("a piece has axes"),
             None if piece.shape.len() > AXES || count > MAX_COUNT => 0,
-            None => return self.dispatch(&piece, count),
+            None => return self.dispatch(piece, count),
         };
         let length = piece.shape[axis];
         // Halves that begin at whole groups keep the operands aligned.
@@ -416,7 +418,7 @@ impl Launch<'_> {
         self.halves(piece, axis, half)
     }
 
-    fn halves(&self, piece: Piece, axis: usize, first: usize) -> Result<()> {
+    fn halves(&self, piece: &Piece, axis: usize, first: usize) -> Result<()> {
         let part = |from: usize, length: usize| {
             let mut shape = piece.shape.clone();
             shape[axis] = length;
@@ -425,8 +427,8 @@ impl Launch<'_> {
             let (shape, strides) = merge_axes(&shape, &[a, b, out]);
             Piece { shape, strides, offsets }
         };
-        self.cut(part(0, first))?;
-        self.cut(part(first, piece.shape[axis] - first))
+        self.cut(&part(0, first))?;
+        self.cut(&part(first, piece.shape[axis] - first))
     }
 
     /// Records one dispatch. Everything fits.
@@ -436,13 +438,9 @@ impl Launch<'_> {
             |i: usize| piece.shape.len() == 1 && (count == 1 || piece.strides[i][0] == 1) && piece.offsets[i] % 4 == 0;
         // The last store of four writes past the end unless there is only padding.
         let end = (piece.offsets[2] + count as isize) as u64 * self.size(2) as u64;
-        let whole = count % 4 == 0 || end >= self.out.gpu_buffer().used();
+        let whole = count.is_multiple_of(4) || end >= self.out.gpu_buffer().used();
         if flat(2) && !whole && count > 4 {
-            return self.halves(
-                Piece { shape: piece.shape.clone(), strides: piece.strides.clone(), ..*piece },
-                0,
-                count & !3,
-            );
+            return self.halves(piece, 0, count & !3);
         }
         let store_flat = flat(2) && whole;
         let access: [Access; 2] = std::array::from_fn(|i| match &self.sources[i] {

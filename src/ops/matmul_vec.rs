@@ -38,7 +38,13 @@ pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor
         )));
     }
     let (w_lead, x_lead) = (&w.shape()[..w.shape().len() - 2], &x.shape()[..x.shape().len() - 1]);
-    let lead = broadcast_shapes(w_lead, x_lead, NAME, ["the leading axes of w,", "those of x,"])?;
+    let lead = broadcast_shapes(w_lead, x_lead, NAME, ["w", "x"]).map_err(|_| {
+        Error::Shape(format!(
+            "{NAME}: w has shape {} and x {}; the axes before the last two of w and the last one of x do not broadcast",
+            show(w.shape()),
+            show(x.shape())
+        ))
+    })?;
     let dtype = w.dtype().promote(x.dtype(), NAME)?;
     let extended = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
     let shape = extended(&[n]);
@@ -142,7 +148,7 @@ fn on_gpu(w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
     };
     let walks: usize = outer.iter().product();
     // A result that the kernel cannot store as it is comes from one in words.
-    let result = if product.can_store(out, walks)? {
+    let result = if product.can_store(out, walks) {
         out.clone()
     } else {
         Tensor::empty(out.device(), out.shape(), word(out.dtype()), NAME)?
@@ -184,24 +190,24 @@ struct Cut {
 impl Product<'_> {
     /// Whether the kernels can write `out` themselves: words at any place, smaller elements in groups of four when a
     /// single dispatch computes them all.
-    fn can_store(&self, out: &Tensor, walks: usize) -> Result<bool> {
+    fn can_store(&self, out: &Tensor, walks: usize) -> bool {
         if !out.layout().is_contiguous() {
-            return Ok(false);
+            return false;
         }
         if out.dtype().size() == 4 {
-            return Ok(true);
+            return true;
         }
         let buffer = out.gpu_buffer();
         let context = buffer.context();
         let groups_of_four = self.rows.is_multiple_of(4) || (self.batches == 1 || !self.by_columns());
         let to_the_end = out.len().is_multiple_of(4) || ends_buffer(out, buffer);
         let whole = Cut { batches: self.batches, rows: self.rows, columns: self.columns };
-        Ok(walks == 1
+        walks == 1
             && groups_of_four
             && to_the_end
             && out.layout().offset % 4 == 0
             && self.fit(context) == whole
-            && self.splits(context, self.columns) == 1)
+            && self.splits(context, self.columns) == 1
     }
 
     /// Whether the matrix lies in memory column by column.
@@ -319,7 +325,8 @@ impl Product<'_> {
     /// Binds what a piece needs and records it, with results in `out` from `out_offset` on. Everything fits.
     fn dispatch(&self, context: &Context, out: &Tensor, out_offset: usize, splits: usize) -> Result<()> {
         let (caps, by_columns) = (context.caps(), self.by_columns());
-        let w = window(self.w, self.w_offset, &[self.batches, self.rows, self.columns], &self.w_strides, caps.alignment);
+        let w =
+            window(self.w, self.w_offset, &[self.batches, self.rows, self.columns], &self.w_strides, caps.alignment);
         let x = window(self.x, self.x_offset, &[self.batches, self.columns], &self.x_strides, caps.alignment);
         let chunk = self.columns.div_ceil(splits).next_multiple_of(4);
         let count = self.batches * self.rows;

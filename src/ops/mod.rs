@@ -14,7 +14,6 @@ use crate::shape::{Layout, show};
 use crate::tensor::{Storage, Tensor};
 
 pub use astype::{arange, assign, astype, contiguous, copy, full};
-pub use elementwise::{add, multiply, silu, subtract};
 pub use matmul_vec::matmul_vec;
 
 /// An operand: a tensor, or a number that takes the type of the tensor beside it.

@@ -132,7 +132,7 @@ pub(super) fn python_scalar(obj: &Bound<'_, PyAny>, operation: &str, name: &str)
         return Ok(Some(Scalar::Bool(obj.extract()?)));
     }
     if obj.is_exact_instance_of::<PyInt>() {
-        return match obj.extract::<i64>() {
+        return match obj.extract::<i128>() {
             Ok(value) => Ok(Some(Scalar::Int(value))),
             Err(_) => {
                 Err(Error::DType(format!("{operation}: {name}: the integer {obj} fits no dtype of a device")).into())
@@ -178,13 +178,11 @@ pub(super) fn from_array(
     name: &str,
     warn: bool,
 ) -> PyResult<Tensor> {
-    match alias(array)? {
-        Some(tensor) => Ok(tensor),
-        None => {
-            let converted = convert(array, operation, name, warn)?;
-            Ok(alias(&converted)?.expect("converted to one of our types, aligned and in native order"))
-        }
+    if let Some(tensor) = alias(array)? {
+        return Ok(tensor);
     }
+    let converted = convert(array, operation, name, warn)?;
+    Ok(alias(&converted)?.expect("converted to one of our types, aligned and in native order"))
 }
 
 /// The array's own memory as a tensor, if its elements can be read in place.

@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
-use crate::ops::{self, Operand};
+use crate::ops::{self, Operand, elementwise};
 use crate::shape::show;
 use crate::tensor::Tensor;
 
@@ -306,7 +306,7 @@ macro_rules! elementwise_functions {
             out: Option<&Bound<'_, PyAny>>,
             device: Option<&Bound<'_, PyAny>>,
         ) -> PyResult<Py<PyAny>> {
-            binary(py, stringify!($name), ops::$name, [(x1, "x1"), (x2, "x2")], out, device)
+            binary(py, stringify!($name), elementwise::$name, [(x1, "x1"), (x2, "x2")], out, device)
         }
     };
     (@unary $name:ident $(#[$document:meta])*) => {
@@ -319,7 +319,7 @@ macro_rules! elementwise_functions {
             out: Option<&Bound<'_, PyAny>>,
             device: Option<&Bound<'_, PyAny>>,
         ) -> PyResult<Py<PyAny>> {
-            unary(py, stringify!($name), ops::$name, x, out, device)
+            unary(py, stringify!($name), elementwise::$name, x, out, device)
         }
     };
 }

@@ -18,7 +18,7 @@ use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
-use crate::ops;
+use crate::ops::{self, elementwise};
 use crate::shape::{Index, show};
 use crate::tensor::{Storage, Tensor};
 
@@ -269,27 +269,27 @@ impl PyTensor {
     }
 
     fn __add__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        call_binary(py, "add", ops::add, &self.0, other, false)
+        call_binary(py, "add", elementwise::add, &self.0, other, false)
     }
 
     fn __radd__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        call_binary(py, "add", ops::add, &self.0, other, true)
+        call_binary(py, "add", elementwise::add, &self.0, other, true)
     }
 
     fn __sub__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        call_binary(py, "subtract", ops::subtract, &self.0, other, false)
+        call_binary(py, "subtract", elementwise::subtract, &self.0, other, false)
     }
 
     fn __rsub__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        call_binary(py, "subtract", ops::subtract, &self.0, other, true)
+        call_binary(py, "subtract", elementwise::subtract, &self.0, other, true)
     }
 
     fn __mul__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        call_binary(py, "multiply", ops::multiply, &self.0, other, false)
+        call_binary(py, "multiply", elementwise::multiply, &self.0, other, false)
     }
 
     fn __rmul__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        call_binary(py, "multiply", ops::multiply, &self.0, other, true)
+        call_binary(py, "multiply", elementwise::multiply, &self.0, other, true)
     }
 
     fn __matmul__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -395,7 +395,7 @@ fn fill_in(lengths: &[isize], count: usize, from: &[usize]) -> Result<SmallVec<[
     if open > 1 {
         return fail("has more than one -1");
     }
-    if open == 1 && (known == 0 || count % known != 0) {
+    if open == 1 && (known == 0 || !count.is_multiple_of(known)) {
         return fail("leaves no whole number for -1");
     }
     Ok(lengths.iter().map(|&length| if length == -1 { count / known } else { length as usize }).collect())

@@ -49,7 +49,11 @@ const CHAIN: usize = 32;
 pub(crate) unsafe fn matmul_vec(device: CpuDevice, w: View<'_>, x: View<'_>, out: ViewMut<'_>) -> Result<()> {
     // SAFETY: the caller's promise.
     unsafe {
-        if out.dtype.kind() == Kind::Float { multiply::<f32>(device, w, x, out) } else { multiply::<i32>(device, w, x, out) }
+        if out.dtype.kind() == Kind::Float {
+            multiply::<f32>(device, w, x, out)
+        } else {
+            multiply::<i32>(device, w, x, out)
+        }
     }
 }
 
@@ -175,11 +179,8 @@ unsafe fn multiply<T: Arithmetic>(device: CpuDevice, w: View<'_>, x: View<'_>, o
     let alone = plan.n.saturating_mul(plan.k).saturating_mul(plan.outer.count() * plan.vectors.count()) <= ALONE;
     let device = if alone { device.with_threads(1) } else { device };
     // Each chunk of columns leaves its sums here, to be added up in their order.
-    let partial = if chunks > 1 {
-        Some(HostBuffer::alloc(out.layout.len() * chunks * size_of::<T::Sum>())?)
-    } else {
-        None
-    };
+    let partial =
+        if chunks > 1 { Some(HostBuffer::alloc(out.layout.len() * chunks * size_of::<T::Sum>())?) } else { None };
     let partial_sums = partial.as_ref().map(|buffer| buffer.as_mut_ptr().cast::<T::Sum>());
     // SAFETY: tasks write to rows and to partial sums of their own.
     let shared = unsafe { Shared::new((&plan, partial_sums)) };
@@ -224,10 +225,8 @@ unsafe fn converted<T: Arithmetic>(device: CpuDevice, x: View<'_>) -> Result<Opt
     }
     let target = Layout::contiguous(&distinct.shape);
     let buffer = HostBuffer::alloc(target.len() * T::DTYPE.size())?;
-    let (from, to) = (
-        View { layout: &distinct, ..x },
-        ViewMut { origin: buffer.as_mut_ptr(), dtype: T::DTYPE, layout: &target },
-    );
+    let (from, to) =
+        (View { layout: &distinct, ..x }, ViewMut { origin: buffer.as_mut_ptr(), dtype: T::DTYPE, layout: &target });
     // SAFETY: the caller's promise; the buffer is new and has room for the layout.
     unsafe { elementwise::cpu::cast(device, from, to) };
     let mut layout = Layout { shape: x.layout.shape.clone(), ..target };
@@ -261,11 +260,23 @@ impl Plan {
         let size = w.dtype.size() as isize;
         let (along_rows, along_columns) = (across == size || k == 1, down == size || n == 1);
         let way = match (along_rows, along_columns) {
-            (true, true) => if n > k { Way::Columns } else { Way::Rows },
+            (true, true) => {
+                if n > k {
+                    Way::Columns
+                } else {
+                    Way::Rows
+                }
+            }
             (true, false) => Way::Rows,
             _ if n < SHORT => Way::Rows,
             (false, true) => Way::Columns,
-            (false, false) => if across.abs() <= down.abs() { Way::Rows } else { Way::Columns },
+            (false, false) => {
+                if across.abs() <= down.abs() {
+                    Way::Rows
+                } else {
+                    Way::Columns
+                }
+            }
         };
         let mut plan = Self {
             way,
@@ -682,7 +693,12 @@ unsafe fn sums_through_blocks<T: Arithmetic>(part: &Part<T>, by: Way, sums: *mut
                     for column in (0..part.columns).step_by(BLOCK) {
                         let len = BLOCK.min(part.columns - column);
                         let mut block = Block::new();
-                        let w = part.stretch(start.wrapping_offset(column as isize * part.across), part.across, len, &mut block);
+                        let w = part.stretch(
+                            start.wrapping_offset(column as isize * part.across),
+                            part.across,
+                            len,
+                            &mut block,
+                        );
                         sum = T::add(sum, part.level.run(Dot(w, part.x.add(column), len)));
                     }
                     sums.add(row).write(sum);
@@ -700,7 +716,12 @@ unsafe fn sums_through_blocks<T: Arithmetic>(part: &Part<T>, by: Way, sums: *mut
                         clear(partial, len);
                         for column in first..part.columns.min(first + CHAIN) {
                             let mut block = Block::new();
-                            let w = part.stretch(start.wrapping_offset(column as isize * part.across), part.down, len, &mut block);
+                            let w = part.stretch(
+                                start.wrapping_offset(column as isize * part.across),
+                                part.down,
+                                len,
+                                &mut block,
+                            );
                             part.level.run(AddMultiple(w, part.x.add(column).read(), partial, len));
                         }
                         part.level.run(AddUp(partial, sums, len));
