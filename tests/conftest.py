@@ -52,7 +52,10 @@ def _open(base, caps):
 
 def _gpus():
     """One of each kind of adapter: a second identical card would test nothing new."""
-    adapters = {(device.backend, device.name): device for device in reversed(gk.devices()) if device.backend != "cpu"}
+    found = [device for device in gk.devices() if device.backend != "cpu"]
+    # GL, where another backend offers the same card and so keeps it off the list.
+    found += [gk.get_device("gl")] if gk.is_available("gl") else []
+    adapters = {(device.backend, device.name): device for device in reversed(found)}
     return sorted(adapters.values(), key=lambda device: device.id)
 
 

@@ -159,6 +159,18 @@ pub trait Simd: Copy {
     fn sum(self) -> f32;
 }
 
+/// Asks for a cache line that will be wanted soon. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(place: *const u8) {
+    // SAFETY: a hint that never fails, and that every x86-64 has.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// `count` elements and zeros after them.
 ///
 /// # Safety

@@ -18,7 +18,7 @@ use half::{bf16, f16};
 
 use crate::cpu::convert::{self, BLOCK, Block, Number};
 use crate::cpu::memory::HostBuffer;
-use crate::cpu::simd::{Element, Kernel, Level, Simd};
+use crate::cpu::simd::{Element, Kernel, Level, Simd, prefetch};
 use crate::cpu::threads::Shared;
 use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::{DType, Kind};
@@ -36,6 +36,8 @@ const TASKS: usize = 64;
 const ROWS: usize = 1024;
 /// An axis shorter than this is no way to go along.
 const SHORT: usize = 16;
+/// How many bytes of a row are fetched in advance.
+const AHEAD: isize = 8192;
 /// How many products are added one after another in `f32`.
 const CHAIN: usize = 32;
 
@@ -444,8 +446,7 @@ impl Arithmetic for f32 {
 
     #[inline(always)]
     unsafe fn dot<V: Simd>(w: *const Self, x: *const Self, len: usize) -> f64 {
-        let [sum] = unsafe { dots::<V, f32, 1, 4>([w], x, len) };
-        sum
+        unsafe { dot::<V, f32>(w, x, len, 0) }
     }
 
     #[inline(always)]
@@ -516,76 +517,54 @@ impl<E: Element> Kernel for ByRows<'_, E> {
     #[inline(always)]
     fn run<V: Simd>(self) {
         let Self(part, sums, _) = self;
-        let mut row = 0;
-        // SAFETY: the promise to `float_sums`.
-        unsafe {
-            while row + 4 <= part.rows {
-                let mut rows = [std::ptr::null::<E>(); 4];
-                for (i, place) in rows.iter_mut().enumerate() {
-                    *place = part.w.wrapping_offset((row + i) as isize * part.down).cast();
-                }
-                sums.add(row).cast::<[f64; 4]>().write(dots::<V, E, 4, 2>(rows, part.x, part.columns));
-                row += 4;
-            }
-            while row < part.rows {
-                let start = part.w.wrapping_offset(row as isize * part.down).cast::<E>();
-                sums.add(row).cast::<[f64; 1]>().write(dots::<V, E, 1, 4>([start], part.x, part.columns));
-                row += 1;
-            }
+        let unbroken = part.down == (part.columns * size_of::<E>()) as isize;
+        let ahead = if unbroken || part.columns * size_of::<E>() > 4 * AHEAD as usize { AHEAD } else { part.down };
+        for row in 0..part.rows {
+            let start = part.w.wrapping_offset(row as isize * part.down).cast::<E>();
+            // SAFETY: the promise to `float_sums`.
+            unsafe { sums.add(row).write(dot::<V, E>(start, part.x, part.columns, ahead)) };
         }
     }
 }
 
-/// The dot products of R rows with x, each in A sums that are added up every [`CHAIN`] steps.
+/// A dot product, in A sums that are added up every [`CHAIN`] steps. Fetches what is `ahead` bytes further on.
 ///
 /// # Safety
-/// The rows and x have `len` elements.
+/// Both have `len` elements.
 #[inline(always)]
-unsafe fn dots<V: Simd, E: Element, const R: usize, const A: usize>(
-    rows: [*const E; R],
-    x: *const f32,
-    len: usize,
-) -> [f64; R] {
-    let mut totals = [0.0; R];
+unsafe fn dot<V: Simd, E: Element>(w: *const E, x: *const f32, len: usize, ahead: isize) -> f64 {
+    const A: usize = 4;
+    let mut total = 0.0;
     let mut i = 0;
     while i < len {
         let end = len.min(i + CHAIN * A * V::LANES);
-        let mut sums = [[V::splat(0.0); A]; R];
+        let mut sums = [V::splat(0.0); A];
         // SAFETY: the caller's promise; `end` is at most `len`.
         unsafe {
             while i + A * V::LANES <= end {
+                let mut line = 0;
+                while line < A * V::LANES * size_of::<E>() {
+                    prefetch(w.add(i).cast::<u8>().wrapping_offset(ahead + line as isize));
+                    line += 64;
+                }
                 for a in 0..A {
                     let x = V::load_f32(x.add(i + a * V::LANES));
-                    for r in 0..R {
-                        sums[r][a] = E::load::<V>(rows[r].add(i + a * V::LANES)).fma(x, sums[r][a]);
-                    }
+                    sums[a] = E::load::<V>(w.add(i + a * V::LANES)).fma(x, sums[a]);
                 }
                 i += A * V::LANES;
             }
             while i + V::LANES <= end {
-                let x = V::load_f32(x.add(i));
-                for r in 0..R {
-                    sums[r][0] = E::load::<V>(rows[r].add(i)).fma(x, sums[r][0]);
-                }
+                sums[0] = E::load::<V>(w.add(i)).fma(V::load_f32(x.add(i)), sums[0]);
                 i += V::LANES;
             }
             if i < end {
-                let x = V::load_f32_tail(x.add(i), end - i);
-                for r in 0..R {
-                    sums[r][0] = E::load_tail::<V>(rows[r].add(i), end - i).fma(x, sums[r][0]);
-                }
+                sums[1] = E::load_tail::<V>(w.add(i), end - i).fma(V::load_f32_tail(x.add(i), end - i), sums[1]);
                 i = end;
             }
         }
-        for r in 0..R {
-            let mut sum = sums[r][0];
-            for a in 1..A {
-                sum = sum.add(sums[r][a]);
-            }
-            totals[r] += f64::from(sum.sum());
-        }
+        total += f64::from(sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum());
     }
-    totals
+    total
 }
 
 struct ByColumns<'a, E>(&'a Part<f32>, *mut f64, PhantomData<E>);
