@@ -39,6 +39,8 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 64u;
+// Whether to take two steps at a time: loads of 16-bit elements are short, and twice as many keep the memory busy.
+override TWO_STEPS: bool = false;
 
 //! import {REDUCE}
 
@@ -79,8 +81,7 @@ fn main(
         // All four rows meet the same vector: read it once.
         let step = WORKGROUP * 4u;
         var i = begin + lane * 4u;
-        // Two steps at a time, for twice the loads under way.
-        for (; i + step < end; i += 2u * step) {
+        for (; TWO_STEPS && i + step < end; i += 2u * step) {
             let x = Accumulator(x_four(start_0.y, params.x_column, i, end));
             let y = Accumulator(x_four(start_0.y, params.x_column, i + step, end));
             let w_0 = w_four(start_0.x, params.w_column, i, end);
@@ -96,7 +97,7 @@ fn main(
             sum_2 += Accumulator(w_2) * x + Accumulator(v_2) * y;
             sum_3 += Accumulator(w_3) * x + Accumulator(v_3) * y;
         }
-        if (i < end) {
+        for (; i < end; i += step) {
             let x = Accumulator(x_four(start_0.y, params.x_column, i, end));
             sum_0 += Accumulator(w_four(start_0.x, params.w_column, i, end)) * x;
             sum_1 += Accumulator(w_four(start_1.x, params.w_column, i, end)) * x;

@@ -168,10 +168,11 @@ impl Scalar {
     }
 
     #[must_use]
-    pub const fn as_i64(self) -> i64 {
+    pub fn as_i64(self) -> i64 {
         match self {
             Self::Bool(value) => value as i64,
-            Self::Int(value) => value as i64,
+            Self::Int(value) if value < 0 => i64::try_from(value).unwrap_or(i64::MIN),
+            Self::Int(value) => i64::try_from(value).unwrap_or(i64::MAX),
             Self::Float(value) => value as i64,
         }
     }
@@ -188,8 +189,11 @@ impl Scalar {
             DType::Float32 => (self.as_f64() as f32).to_le_bytes(),
             DType::Float16 => low(&half::f16::from_f64(self.as_f64()).to_le_bytes()),
             DType::BFloat16 => low(&half::bf16::from_f64(self.as_f64()).to_le_bytes()),
-            DType::Int32 | DType::UInt32 => (self.as_i64() as u32).to_le_bytes(),
-            DType::Int8 | DType::UInt8 => low(&[self.as_i64() as u8]),
+            // Floats become the nearest integer that the type holds, as in conversions; integers have been checked.
+            DType::Int32 | DType::UInt32 | DType::Int8 | DType::UInt8 => {
+                let (least, most) = dtype.int_range();
+                low(&(self.as_i64().clamp(least, most) as u32).to_le_bytes()[..dtype.size()])
+            }
             DType::Bool => low(&[u8::from(match self {
                 Self::Bool(value) => value,
                 Self::Int(value) => value != 0,

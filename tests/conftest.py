@@ -54,9 +54,19 @@ def _gpus():
     """One of each kind of adapter: a second identical card would test nothing new."""
     found = [device for device in gk.devices() if device.backend != "cpu"]
     # GL, where another backend offers the same card and so keeps it off the list.
-    found += [gk.get_device("gl")] if gk.is_available("gl") else []
+    found += [gk.get_device("gl")] if gk.is_available("gl") and _opens("gl") else []
     adapters = {(device.backend, device.name): device for device in reversed(found)}
     return sorted(adapters.values(), key=lambda device: device.id)
+
+
+def _opens(name):
+    """Some drivers offer GL without the compute shaders that they list. Such a device says so when it is opened."""
+    try:
+        gk.zeros(1, device=name)
+    except gk.DeviceError as error:
+        assert "does not open" in str(error)
+        return False
+    return True
 
 
 def _caps_of(gpu):

@@ -1,6 +1,7 @@
 """What every operation should give: one line of NumPy in float64 each, and how far a result may be from it."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -8,29 +9,6 @@ import numpy as np
 
 import gpukern as gk
 from arrays import BOOL, DTYPES, FLOAT16, FLOAT32, FLOATS, native
-
-
-def add(x1, x2):
-    return np.add(x1, x2)
-
-
-def subtract(x1, x2):
-    return np.subtract(x1, x2)
-
-
-def multiply(x1, x2):
-    return np.multiply(x1, x2)
-
-
-def silu(x):
-    return x / (1 + np.exp(-x))
-
-
-def matmul_vec(w, x):
-    return np.matmul(w, x[..., None])[..., 0]
-
-
-ORACLES = {oracle.__name__: oracle for oracle in (add, subtract, multiply, silu, matmul_vec)}
 
 # The dtype of a result, by the dtypes of its operands. A dash: NumPy would say int64, which no device has.
 PROMOTION = """
@@ -59,7 +37,7 @@ def is_gpu(device):
     return device.backend != "cpu"
 
 
-# WGSL lets a GPU flush subnormal numbers to zero, in operands and in results.
+# WGSL lets a GPU flush subnormal numbers to zero, in operands and in results; two operands are flushed at most.
 SMALLEST_NORMAL = float(np.finfo(np.float32).smallest_normal)
 
 
@@ -71,13 +49,13 @@ class Tolerance:
     ulps: tuple  # of the float32 result: a number, or a function of the operands
     narrow_ulps: tuple = (1, 1)  # more, of float16 and bfloat16: the float32 result rounded once more
     share: float = 0.0  # of the sum of the magnitudes of all that was added up
-    floor: float = 0.0  # an absolute amount
+    floor: tuple = (0.0, 0.0)  # an absolute amount
 
     def allowed(self, want, dtype, magnitude, gpu, operands):
         ulps = self.ulps[gpu](*operands) if callable(self.ulps[gpu]) else self.ulps[gpu]
         narrow = 0 if dtype == FLOAT32 else self.narrow_ulps[gpu] * ulp(want, dtype)
-        flushed = SMALLEST_NORMAL if gpu and dtype != FLOAT16 else 0
-        return ulps * ulp(want, FLOAT32) + narrow + self.share * magnitude + max(self.floor, flushed)
+        flushed = 2 * SMALLEST_NORMAL if gpu and dtype != FLOAT16 else 0
+        return ulps * ulp(want, FLOAT32) + narrow + self.share * magnitude + max(self.floor[gpu], flushed)
 
 
 def silu_ulps_of_gpu(x):
@@ -86,19 +64,38 @@ def silu_ulps_of_gpu(x):
 
 
 _ROUNDED_ONCE = Tolerance("correct rounding is half a unit; WGSL promises one", ulps=(1, 1))
-TOLERANCES = {
-    "add": _ROUNDED_ONCE,
-    "subtract": _ROUNDED_ONCE,
-    "multiply": _ROUNDED_ONCE,
-    "silu": Tolerance(
-        "4 ulp for functions built on exp, of which WGSL promises less. From x = -88.7 on exp(-x) overflows and the "
-        "result is -0, where the true value is above -3e-37.",
-        ulps=(4, silu_ulps_of_gpu),
-        floor=3e-37,
-    ),
-    "matmul_vec": Tolerance("a sum in float32, of any length and in any order", ulps=(0, 0), share=2e-6),
-    "astype": Tolerance(
-        "a CPU rounds to nearest; WGSL lets a GPU take either neighbour", ulps=(0.5, 1), narrow_ulps=(0.5, 1)
+_BUILT_ON_EXP = Tolerance(
+    "4 ulp for functions built on exp, of which WGSL promises less. From x = -88.7 on exp(-x) overflows and the "
+    "result is -0, where the true value is above -3e-37. A GPU may divide by way of the reciprocal, which is "
+    "subnormal, and flushed, for divisors above 2^126: from x = -87.3 on, where the true value is above -1.1e-36.",
+    ulps=(4, silu_ulps_of_gpu),
+    floor=(3e-37, 1.1e-36),
+)
+_SUM = Tolerance("a sum in float32, of any length and in any order", ulps=(0, 0), share=2e-6)
+CONVERSION = Tolerance(
+    "a CPU rounds to nearest; WGSL lets a GPU take either neighbour", ulps=(0.5, 1), narrow_ulps=(0.5, 1)
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What its tests need to know of an operation."""
+
+    oracle: Callable  # of float64, or of wide integers
+    tolerance: Tolerance
+    operands: tuple  # shapes of operands that give a result of shape RESULT
+    elementwise: bool = True
+
+
+RESULT = (6, 5)
+# An entry here puts an operation under the tests that all of its kind share.
+OPERATIONS = {
+    "add": Operation(np.add, _ROUNDED_ONCE, ((6, 5), (5,))),
+    "subtract": Operation(np.subtract, _ROUNDED_ONCE, ((6, 1), (1, 5))),
+    "multiply": Operation(np.multiply, _ROUNDED_ONCE, ((6, 5), (6, 5))),
+    "silu": Operation(lambda x: x / (1 + np.exp(-x)), _BUILT_ON_EXP, ((6, 5),)),
+    "matmul_vec": Operation(
+        lambda w, x: np.matmul(w, x[..., None])[..., 0], _SUM, ((6, 5, 3), (3,)), elementwise=False
     ),
 }
 
@@ -129,7 +126,7 @@ def assert_close(got, want, op, dtype, magnitude=0.0, *, gpu=False, operands=())
     finite = np.where(np.isfinite(want), want, 0)
     largest = float(ml_dtypes.finfo(dtype).max)
     with np.errstate(all="ignore"):
-        tolerance = TOLERANCES[op]
+        tolerance = CONVERSION if op == "astype" else OPERATIONS[op].tolerance
         allowed = np.broadcast_to(tolerance.allowed(finite, dtype, magnitude, gpu, operands), want.shape)
         value = got.astype(np.float64)
         # Beside a finite true value an infinity counts as the number one step above the largest.
@@ -159,8 +156,8 @@ def assert_right(op, got, *operands, device):
     dtype = functools.reduce(promote, (native(operand).dtype for operand in operands))
     wide = [widen(operand, dtype) for operand in operands]
     with np.errstate(all="ignore"):
-        want = ORACLES[op](*wide)
-        magnitude = ORACLES[op](*map(np.abs, wide)) if TOLERANCES[op].share else 0.0
+        want = OPERATIONS[op].oracle(*wide)
+        magnitude = OPERATIONS[op].oracle(*map(np.abs, wide)) if OPERATIONS[op].tolerance.share else 0.0
     assert_close(got, want, op, dtype, magnitude, gpu=is_gpu(device), operands=wide)
 
 

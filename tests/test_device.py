@@ -417,3 +417,14 @@ def test_memory_is_used_again(plain_device):
     misses = plain_device.memory.misses
     assert (x + x).numpy()[-1] == 2
     assert plain_device.memory.misses > misses
+
+
+def test_the_id_of_a_lowered_device_finds_it_again(gpu):
+    lowered = gpu.with_caps("workgroup=64, binding=64KiB,-f16")
+    assert gk.get_device(lowered.id) == lowered
+    assert gpu.with_caps("-f16,binding=64KiB,workgroup=64,-f16") == lowered
+
+
+def test_empty_variables_are_as_good_as_none():
+    names = ("GPUKERN_DEVICE", "GPUKERN_CAPS", "GPUKERN_POWER", "GPUKERN_SIMD", "GPUKERN_THREADS")
+    assert run_script("print(gk.default_device().kind != '')", **dict.fromkeys(names, "")) == "True\n"

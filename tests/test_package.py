@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gpukern as gk
-from oracles import ORACLES
+from oracles import OPERATIONS
 from processes import run_python, run_script
 
 HOME = Path(gk.__file__).parent
@@ -20,7 +20,7 @@ FUNCTIONS = [name for name in PUBLIC if callable(getattr(gk, name)) and not isin
 CLASSES = [name for name in PUBLIC if isinstance(getattr(gk, name), type)]
 NAMES = {
     *("asarray", "empty", "zeros", "ones", "full", "arange"),
-    *ORACLES,
+    *OPERATIONS,
     *("devices", "default_device", "get_device", "use_device", "is_available", "explain", "synchronize"),
     *("profile", "config", "Tensor", "Device", "Memory"),
     *("Error", "ShapeError", "DTypeError", "DeviceError", "DeviceNotFoundError", "DeviceLostError"),
@@ -92,7 +92,7 @@ def test_every_function_has_a_signature(name):
     assert inspect.signature(getattr(gk, name)) is not None
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_takes_out_and_device(name):
     parameters = inspect.signature(getattr(gk, name)).parameters
     assert {"out", "device"} <= parameters.keys()
@@ -134,7 +134,7 @@ def test_demo():
 
 def test_selftest_tries_every_operation_on_every_device():
     printed = run_python("-m", "gpukern", "selftest")
-    for word in (*ORACLES, *(device.id for device in gk.devices())):
+    for word in (*OPERATIONS, *(device.id for device in gk.devices())):
         assert word in printed
 
 

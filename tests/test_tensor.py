@@ -697,3 +697,43 @@ def test_to_another_device_and_back(plain_device, dtype):
 def test_to_a_device_that_is_not_there(device):
     with pytest.raises(gk.DeviceNotFoundError, match="cuda"):
         gk.zeros(3, device=device).to("cuda")
+
+
+# A dtype that is asked for is converted to directly
+
+
+def test_wide_input_goes_straight_to_the_dtype(device):
+    """Not by way of int32 or float32, which would refuse it or round it."""
+    for values, dtype, want in [
+        (np.array([2**32 - 1]), "uint32", 2**32 - 1),
+        (np.array([3_000_000_000]), "float32", 3e9),
+        ([2**32 - 1], "uint32", 2**32 - 1),
+        (np.array([16_777_217.0]), "int32", 16_777_217),
+    ]:
+        assert gk.asarray(values, dtype, device=device).tolist() == [want]
+    with pytest.raises(gk.DTypeError, match="300"):
+        gk.asarray([300], "uint8", device=device)
+
+
+def test_numbers_too_large_for_an_integer_dtype(device):
+    """A float becomes the nearest integer that there is, as in `astype`; an integer raises."""
+    assert gk.full(2, 1e10, "int32", device=device).tolist() == [2**31 - 1] * 2
+    tensor = gk.zeros(2, "uint8", device=device)
+    tensor[:] = -1e9
+    tensor[1:] = 1e9
+    assert tensor.tolist() == [0, 255]
+    for value in (300, 10**30):
+        with pytest.raises(gk.DTypeError, match="uint8"):
+            tensor[:] = value
+    with pytest.raises(gk.DTypeError, match="int32"):
+        gk.arange(2**64, 2**64 + 3, device=device)
+    assert (gk.ones(1, device=device) * 10**30).item() == np.float32(1e30)
+
+
+def test_copy_between_settings_of_the_cpu():
+    one = gk.get_device("cpu").with_caps("threads=1")
+    tensor = gk.asarray(np.float32([1, 2]), device="cpu")
+    shared, copied = gk.asarray(tensor, device=one, copy=False), gk.asarray(tensor, device=one, copy=True)
+    tensor[:] = 0
+    assert shared.tolist() == [0, 0]
+    assert copied.tolist() == [1, 2]

@@ -11,7 +11,7 @@ _EDGE = 3
 
 
 def show(tensor: "Tensor") -> str:
-    """The values (the first and last few of a large tensor), the shape, the dtype and the device."""
+    """Write the values (the first and last few of a large tensor), the shape, the dtype and the device."""
     large = tensor.size > np.get_printoptions()["threshold"]
     values = _edges(tensor, 0) if large else tensor.numpy()
     text = np.array2string(
@@ -21,7 +21,7 @@ def show(tensor: "Tensor") -> str:
 
 
 def _edges(tensor: "Tensor", axis: int) -> np.ndarray[Any, Any]:
-    """The tensor without the middle of its long axes, which NumPy then replaces by dots."""
+    """Leave out the middle of long axes, which NumPy then replaces by dots."""
     if axis == tensor.ndim:
         return tensor.numpy()
     if tensor.shape[axis] <= 2 * _EDGE + 1:

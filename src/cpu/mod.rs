@@ -26,7 +26,7 @@ pub struct CpuDevice {
 impl CpuDevice {
     /// The CPU as it is, or as `GPUKERN_SIMD` and `GPUKERN_THREADS` say.
     pub fn new() -> Result<Self> {
-        let level = match std::env::var_os("GPUKERN_SIMD") {
+        let level = match std::env::var_os("GPUKERN_SIMD").filter(|value| !value.is_empty()) {
             None => Level::available()[0],
             Some(name) => parse_level(&name.to_string_lossy())?,
         };

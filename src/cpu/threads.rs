@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_micros(50);
 /// How many threads to use: `GPUKERN_THREADS`, or as many as the process may run at once, by its affinity mask and by
 /// its cgroup's quota.
 pub fn default_count() -> Result<usize> {
-    match std::env::var_os("GPUKERN_THREADS") {
+    match std::env::var_os("GPUKERN_THREADS").filter(|value| !value.is_empty()) {
         None => Ok(thread::available_parallelism().map_or(1, |count| count.get().min(MOST_THREADS))),
         Some(text) => parse_count(&text.to_string_lossy()),
     }
@@ -301,5 +301,121 @@ impl Job<'_> {
         if last {
             caller.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn counts_are_checked() {
+        assert_eq!(parse_count(" 3 ").unwrap(), 3);
+        for text in ["0", "-1", "many", "", "4096", "1.5"] {
+            let Err(Error::Argument(message)) = parse_count(text) else { panic!("{text:?} was taken") };
+            assert!(message.contains("GPUKERN_THREADS") && message.contains("from 1 to 1024"), "{message}");
+        }
+    }
+
+    #[test]
+    fn every_chunk_is_done_once() {
+        for threads in [1, 2, 5] {
+            for count in [0, 1, 2, 7, 1000] {
+                let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                for_each_chunk(threads, count, |chunk| {
+                    done[chunk].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(
+                    done.iter().all(|times| times.load(Ordering::Relaxed) == 1),
+                    "{threads} threads, {count} chunks"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn threads_work_at_the_same_time() {
+        let inside = AtomicUsize::new(0);
+        // Each of the two waits for the other.
+        for_each_chunk(2, 2, |_| {
+            inside.fetch_add(1, Ordering::SeqCst);
+            while inside.load(Ordering::SeqCst) < 2 {
+                thread::yield_now();
+            }
+        });
+    }
+
+    #[test]
+    fn many_callers_and_nested_calls() {
+        let total = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        for_each_chunk(3, 10, |_| for_each_chunk(2, 3, |_| _ = total.fetch_add(1, Ordering::Relaxed)));
+                    }
+                });
+            }
+        });
+        assert_eq!(total.into_inner(), 8 * 200 * 30);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
+        for _ in 0..20 {
+            let panic = catch_unwind(|| for_each_chunk(4, 100, |chunk| assert!(chunk != 50, "chunk fifty")));
+            let message = *panic.unwrap_err().downcast::<&str>().unwrap();
+            assert_eq!(message, "chunk fifty");
+        }
+        let done = AtomicBool::new(false);
+        for_each_chunk(2, 2, |_| done.store(true, Ordering::Relaxed));
+        assert!(done.into_inner());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_child_process_gets_its_own_threads_and_memory() {
+        use crate::cpu::memory::HostBuffer;
+
+        for_each_chunk(3, 100, |_| ());
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Locks that are often held at the time of the fork.
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        drop(HostBuffer::alloc(100).unwrap());
+                        for_each_chunk(2, 2, |_| ());
+                    }
+                });
+            }
+            for _ in 0..50 {
+                // SAFETY: the child only does what is meant to work there, and leaves without cleaning up.
+                let child = unsafe { libc::fork() };
+                assert!(child >= 0);
+                if child == 0 {
+                    let done = AtomicUsize::new(0);
+                    for_each_chunk(3, 100, |_| _ = done.fetch_add(1, Ordering::Relaxed));
+                    drop(HostBuffer::alloc(100));
+                    // SAFETY: it does not return.
+                    unsafe { libc::_exit(i32::from(done.into_inner() != 100)) };
+                }
+                let (start, mut status) = (Instant::now(), 0);
+                // SAFETY: a child of ours, and a place for its status.
+                while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+                    if start.elapsed() > Duration::from_secs(20) {
+                        // SAFETY: a child of ours.
+                        unsafe { libc::kill(child, libc::SIGKILL) };
+                        stop.store(true, Ordering::Relaxed);
+                        panic!("the child hangs");
+                    }
+                    thread::yield_now();
+                }
+                assert_eq!(status, 0);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }

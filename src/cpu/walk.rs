@@ -7,7 +7,7 @@
 //! - a last axis of a few elements (adding three numbers to each of a million rows) is exchanged with the one before.
 #![expect(unsafe_code, reason = "operands are pointers with strides")]
 
-mod tile;
+pub(crate) mod tile;
 
 use smallvec::SmallVec;
 

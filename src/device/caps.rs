@@ -149,10 +149,13 @@ pub fn cpu_settings(text: &str) -> Result<(Option<Level>, Option<usize>)> {
     Ok((level, threads))
 }
 
-/// The words of `text` in one canonical spelling, so that equal settings compare equal.
+/// The words of `text` in one order and each once, so that equal settings compare equal.
 #[must_use]
 pub fn canonical(text: &str) -> String {
-    words(text).collect::<Vec<_>>().join(",")
+    let mut all: Vec<&str> = words(text).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.join(",")
 }
 
 /// `text` split in two: the words for GPUs and those for the CPU device.

@@ -75,12 +75,20 @@ pub(super) fn cpu_id(device: CpuDevice) -> String {
 
 /// The device that `GPUKERN_DEVICE` names; none when it is unset or "auto".
 pub fn environment_device() -> Result<Option<Device>> {
-    static NAME: OnceLock<Option<String>> = OnceLock::new();
-    let name = NAME.get_or_init(|| Some(environment("GPUKERN_DEVICE")).filter(|n| !n.is_empty() && n != "auto"));
-    match name {
+    static DEVICE: OnceLock<Result<Device>> = OnceLock::new();
+    match environment_name() {
         None => Ok(None),
-        Some(name) => resolve(name).map(Some).map_err(|e| e.within("GPUKERN_DEVICE")),
+        Some(name) => {
+            let device = DEVICE.get_or_init(|| resolve(name).map_err(|e| e.within("GPUKERN_DEVICE")));
+            device.clone().map(Some)
+        }
     }
+}
+
+/// The name in `GPUKERN_DEVICE`, read once; none when it is unset or "auto".
+pub fn environment_name() -> Option<&'static str> {
+    static NAME: OnceLock<Option<String>> = OnceLock::new();
+    NAME.get_or_init(|| Some(environment("GPUKERN_DEVICE")).filter(|n| !n.is_empty() && n != "auto")).as_deref()
 }
 
 /// The device that work goes to when nothing else is said: the environment's, or the best there is.
@@ -129,7 +137,7 @@ impl Machine {
     fn look() -> Result<Self> {
         let Device::Cpu(cpu) = cpu()? else { unreachable!("the CPU device is a CPU") };
         let (gpu_caps, _) = caps::split(&environment("GPUKERN_CAPS"));
-        let low_power = match environment("GPUKERN_POWER").as_str() {
+        let low_power = match environment("GPUKERN_POWER").to_lowercase().as_str() {
             "" | "high" => false,
             "low" => true,
             other => {
@@ -227,11 +235,12 @@ impl Machine {
 
     /// The device of this name; see the README for the names there are.
     pub fn find(&self, name: &str) -> Result<Device> {
-        let wanted = name.trim().to_lowercase();
+        let name = name.trim();
         // "vulkan:0[-subgroups]", as `Device.id` gives it.
-        if let Some((base, words)) = wanted.strip_suffix(']').and_then(|rest| rest.split_once('[')) {
+        if let Some((base, words)) = name.strip_suffix(']').and_then(|rest| rest.split_once('[')) {
             return self.find(base)?.with_caps(words);
         }
+        let wanted = name.to_lowercase();
         match wanted.as_str() {
             "auto" => return self.best(),
             "cpu" => return Ok(Device::Cpu(self.cpu)),

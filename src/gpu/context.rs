@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::memory::{GpuBuffer, Pool};
-use super::pipeline::{Pipeline, Pipelines, Spec};
+use super::pipeline::{ParamLayout, Pipeline, Pipelines, Spec};
 use super::stream::{Dispatch, Profile, Stream};
 use super::transfer::Readback;
 use crate::cpu::memory::{self, Usage};
-use crate::device::GpuDevice;
+use crate::device::{GpuDevice, Kind};
 use crate::device::caps::{Caps, MIN_BUFFER};
 use crate::device::fork;
 use crate::error::{Bytes, Error, Result};
@@ -37,10 +37,27 @@ struct Trouble {
     error: Mutex<Option<Error>>,
 }
 
-/// Spin this long for a result before blocking: waking a thread costs more than most small kernels.
-const SPIN: Duration = Duration::from_micros(100);
+/// Spin this long for a result before blocking. To be woken by a driver takes some hundred microseconds, so that it
+/// pays to wait awake for all but long work; but a software GPU needs the processor itself.
+const SPIN: Duration = Duration::from_millis(2);
+const SPIN_SOFTWARE: Duration = Duration::from_micros(50);
 /// While blocked, look this often whether the caller wants to stop.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// The smallest kernel there is.
+fn probe() -> Spec {
+    Spec {
+        label: "probe",
+        source: "@group(0) @binding(0) var<storage, read_write> data: array<u32>;\n\
+                 @compute @workgroup_size(1) fn main() { data[0] = 1u; }",
+        slots: Vec::new(),
+        constants: Vec::new(),
+        inputs: Vec::new(),
+        params: ParamLayout { size: 0, fields: &[] },
+    }
+}
+
+const PROBE_KEY: u64 = u64::MAX;
 
 impl Context {
     /// Opens the adapter with exactly the capabilities that the device claims.
@@ -76,7 +93,7 @@ impl Context {
         let alignment = u64::from(adapter.limits().min_uniform_buffer_offset_alignment);
         let stream = Stream::new(&raw, pipelines.uniforms.as_ref(), alignment);
         let limit = memory_limit(adapter, &device);
-        Ok(Arc::new(Self {
+        let context = Arc::new(Self {
             memory: Pool::new(limit, caps.buffer),
             pipelines,
             stream: Mutex::new(stream),
@@ -87,7 +104,12 @@ impl Context {
             device,
             raw,
             queue,
-        }))
+        });
+        // Some GL drivers list compute shaders and have none: better to find out now than at the first operation.
+        context.pipeline(PROBE_KEY, probe).map_err(|error| {
+            Error::Device(format!("{}: the device does not open, since it runs no kernel: {error}", context.device.id))
+        })?;
+        Ok(context)
     }
 
     pub(crate) fn caps(&self) -> &Caps {
@@ -176,9 +198,10 @@ impl Context {
     /// Lets callbacks run until `done` says so: spins a little, then blocks, and gives up when interrupted.
     pub(super) fn wait_until(&self, done: impl Fn() -> bool) -> Result<()> {
         let start = Instant::now();
+        let spin = if self.device.kind == Kind::Software { SPIN_SOFTWARE } else { SPIN };
         loop {
             // A lost device answers its callbacks too, so `done` comes true.
-            let polled = if start.elapsed() < SPIN {
+            let polled = if start.elapsed() < spin {
                 self.raw.poll(wgpu::PollType::Poll)
             } else {
                 interrupt::check()?;
@@ -310,7 +333,7 @@ fn memory_limit(adapter: &wgpu::Adapter, device: &GpuDevice) -> u64 {
             let heaps = &memory.memory_heaps[..memory.memory_heap_count as usize];
             let local = heaps.iter().filter(|heap| heap.flags.as_raw() & 1 != 0).map(|heap| heap.size).max();
             if let Some(size) = local {
-                return if device.kind == crate::device::Kind::Software { size.min(host) } else { size };
+                return if device.kind == Kind::Software { size.min(host) } else { size };
             }
         }
     }

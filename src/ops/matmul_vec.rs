@@ -478,9 +478,11 @@ impl Variant {
             ("OUT", Slot::module(dtype_module(self.out))),
             ("OUT_ACCESS", Slot::module(if self.out.size() == 4 { "access/rows_words" } else { "access/rows_quads" })),
         ];
+        let mut constants = vec![("WORKGROUP", f64::from(self.workgroup))];
         let source = if self.by_columns {
             include_str!("../../shaders/matmul_vec_columns.wgsl")
         } else {
+            constants.push(("TWO_STEPS", if self.w.size() == 2 { 1.0 } else { 0.0 }));
             slots.push(("REDUCE", Slot::module(if self.subgroups { "reduce/subgroups" } else { "reduce/shared" })));
             include_str!("../../shaders/matmul_vec.wgsl")
         };
@@ -488,7 +490,7 @@ impl Variant {
             label: NAME,
             source,
             slots,
-            constants: vec![("WORKGROUP", f64::from(self.workgroup))],
+            constants,
             inputs: vec![true, true],
             params: Params::LAYOUT,
         }

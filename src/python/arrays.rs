@@ -22,7 +22,7 @@ use super::tensor::PyTensor;
 use crate::cpu::memory::HostBuffer;
 use crate::device::Device;
 use crate::device::select::cpu;
-use crate::dtype::{DType, Scalar};
+use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::shape::Layout;
 use crate::tensor::{Storage, Tensor};
@@ -115,12 +115,12 @@ pub(super) fn argument(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> P
         return Ok(Argument::Tensor(tensor.get().0.clone()));
     }
     if let Ok(array) = obj.cast::<PyUntypedArray>() {
-        return Ok(Argument::Array(from_array(array, operation, name, true)?));
+        return Ok(Argument::Array(from_array(array, operation, name, true, None)?));
     }
     if let Some(scalar) = python_scalar(obj, operation, name)? {
         return Ok(Argument::Scalar(scalar));
     }
-    Ok(Argument::Array(from_object(obj, operation, name)?))
+    Ok(Argument::Array(from_object(obj, operation, name, None)?))
 }
 
 /// A Python bool, int or float; not NumPy's scalars, of which float64 is a subclass of float.
@@ -143,7 +143,14 @@ pub(super) fn python_scalar(obj: &Bound<'_, PyAny>, operation: &str, name: &str)
 }
 
 /// Anything that NumPy makes an array of: lists, NumPy's scalars, objects with `__array__`.
-pub(super) fn from_object(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Tensor> {
+///
+/// `wanted` is the dtype that it will have in the end, if the caller named one.
+pub(super) fn from_object(
+    obj: &Bound<'_, PyAny>,
+    operation: &str,
+    name: &str,
+    wanted: Option<DType>,
+) -> PyResult<Tensor> {
     let py = obj.py();
     if obj.is_none() || obj.is_instance_of::<PyString>() || obj.is_instance_of::<PyBytes>() {
         return Err(Error::DType(format!(
@@ -164,7 +171,7 @@ pub(super) fn from_object(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -
     })?;
     // A list of Python numbers did not choose float64; an array-like object did.
     let chosen = !obj.is_instance_of::<pyo3::types::PyList>() && !obj.is_instance_of::<pyo3::types::PyTuple>();
-    from_array(array.cast::<PyUntypedArray>().map_err(PyErr::from)?, operation, name, chosen)
+    from_array(array.cast::<PyUntypedArray>().map_err(PyErr::from)?, operation, name, chosen, wanted)
 }
 
 fn type_name(obj: &Bound<'_, PyAny>) -> String {
@@ -177,11 +184,12 @@ pub(super) fn from_array(
     operation: &str,
     name: &str,
     warn: bool,
+    wanted: Option<DType>,
 ) -> PyResult<Tensor> {
     if let Some(tensor) = alias(array)? {
         return Ok(tensor);
     }
-    let converted = convert(array, operation, name, warn)?;
+    let converted = convert(array, operation, name, warn, wanted)?;
     Ok(alias(&converted)?.expect("converted to one of our types, aligned and in native order"))
 }
 
@@ -216,13 +224,22 @@ fn convert<'py>(
     operation: &str,
     name: &str,
     warn: bool,
+    wanted: Option<DType>,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = array.py();
     let from = array.dtype();
     let target = match (from.kind(), from.itemsize()) {
+        // A dtype that was asked for is no surprise: nothing is said, and nothing goes through a narrower one.
+        (b'f', 8) if wanted.is_some() => wanted.unwrap_or(DType::Float32),
         (b'f', 8) => {
             float64_policy(py, operation, name, warn)?;
             DType::Float32
+        }
+        (b'i' | b'u', 8) if let Some(dtype) = wanted => {
+            if dtype.kind() == Kind::Int {
+                check_range(array, operation, name, dtype)?;
+            }
+            dtype
         }
         (b'f', 4) => DType::Float32,
         (b'f', 2) => DType::Float16,

@@ -247,7 +247,10 @@ pub(super) fn ambient_device(py: Python<'_>) -> PyResult<Option<Device>> {
             return Ok(Some(device.get().0.clone()));
         }
     }
-    Ok(select::environment_device()?)
+    match select::environment_name() {
+        None => Ok(None),
+        Some(_) => enter(py, select::environment_device),
+    }
 }
 
 /// Where new tensors go when the call does not say.

@@ -426,8 +426,9 @@ fn asarray(
         let tensor = tensor.get().0.clone();
         let device = device_argument(py, device)?.unwrap_or_else(|| tensor.device().clone());
         let dtype = wanted.unwrap_or_else(|| tensor.dtype());
-        let same = dtype == tensor.dtype() && device == *tensor.device();
-        if !same && copy == Some(false) {
+        let both_host = matches!((&device, tensor.device()), (Device::Cpu(_), Device::Cpu(_)));
+        let stays = dtype == tensor.dtype() && (both_host || device == *tensor.device());
+        if !stays && copy == Some(false) {
             return Err(copy_needed(&format!(
                 "{} on {} from {} on {}",
                 dtype,
@@ -438,7 +439,7 @@ fn asarray(
         }
         return enter(py, move || {
             let moved = ops::astype(&tensor, dtype, false)?.to(&device)?;
-            if same && copy == Some(true) { ops::copy(&moved) } else { Ok(moved) }
+            if stays && copy == Some(true) { ops::copy(&moved) } else { Ok(moved) }
         })
         .map(PyTensor);
     }
@@ -446,8 +447,7 @@ fn asarray(
     let (host, shares) = match obj.cast::<PyUntypedArray>() {
         Ok(array) => match arrays::alias(array)? {
             Some(alias) => (alias, true),
-            // A dtype that was asked for is no surprise, so nothing is said about float64.
-            None => (from_array(array, NAME, "obj", wanted.is_none())?, false),
+            None => (from_array(array, NAME, "obj", true, wanted)?, false),
         },
         Err(_) => match python_scalar(obj, NAME, "obj")? {
             Some(scalar) => {
@@ -455,7 +455,7 @@ fn asarray(
                 scalar.check(dtype, NAME)?;
                 return enter(py, || ops::full(NAME, &device, &[], scalar, dtype)).map(PyTensor);
             }
-            None => (from_object(obj, NAME, "obj")?, false),
+            None => (from_object(obj, NAME, "obj", wanted)?, false),
         },
     };
     let dtype = wanted.unwrap_or_else(|| host.dtype());
@@ -552,7 +552,8 @@ fn full(
     // A scalar of NumPy's brings its dtype along.
     let own = match python_scalar(fill_value, "full", "fill_value")? {
         Some(scalar) => scalar.own_dtype(),
-        None => from_object(fill_value, "full", "fill_value")?.dtype(),
+        None if dtype.is_none() => from_object(fill_value, "full", "fill_value", None)?.dtype(),
+        None => value.own_dtype(),
     };
     filled(py, "full", shape, value, dtype, own, device)
 }

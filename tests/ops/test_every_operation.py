@@ -8,23 +8,13 @@ from hypothesis.extra.numpy import basic_indices
 
 import gpukern as gk
 from arrays import DTYPES, FLOAT16, FLOAT32, INT8, WRITEABLE_LAYOUTS, assert_same, every, lay_out, sample, small
-from oracles import ORACLES, assert_right
+from oracles import OPERATIONS, RESULT, assert_right
 
-# The shapes of operands that give a result of shape (6, 5).
-OPERANDS = {
-    "add": ((6, 5), (5,)),
-    "subtract": ((6, 1), (1, 5)),
-    "multiply": ((6, 5), (6, 5)),
-    "silu": ((6, 5),),
-    "matmul_vec": ((6, 5, 3), (3,)),
-}
-RESULT = (6, 5)
-assert OPERANDS.keys() == ORACLES.keys()
-every_operation = pytest.mark.parametrize("op", OPERANDS)
+every_operation = pytest.mark.parametrize("op", OPERATIONS)
 
 
 def operands_of(op, dtype=FLOAT32):
-    return [sample(dtype, shape, seed) for seed, shape in enumerate(OPERANDS[op])]
+    return [sample(dtype, shape, seed) for seed, shape in enumerate(OPERATIONS[op].operands)]
 
 
 def on(device, arrays):
@@ -277,7 +267,7 @@ def test_out_is_no_array_at_all(device, op, thing):
     ids=["None", "str", "object", "object array", "str array", "complex", "datetime", "structured"],
 )  # fmt: skip
 def test_an_operand_that_no_device_understands(device, op, bad):
-    for place in range(len(OPERANDS[op])):
+    for place in range(len(OPERATIONS[op].operands)):
         operands = [bad if i == place else x for i, x in enumerate(operands_of(op))]
         with pytest.raises(gk.DTypeError, match=op):
             getattr(gk, op)(*operands, device=device)

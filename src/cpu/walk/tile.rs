@@ -4,20 +4,20 @@
 use std::mem::MaybeUninit;
 
 /// The bytes of each stretch of memory that goes into a tile: a cache line.
-pub(super) const TILE_BYTES: usize = 64;
+pub(crate) const TILE_BYTES: usize = 64;
 /// How many stretches there are at most.
-pub(super) const TILE_COLUMNS: usize = 128;
+pub(crate) const TILE_COLUMNS: usize = 128;
 
 /// Rows of [`TILE_COLUMNS`] elements. It lies in the nearest cache.
 #[repr(C, align(64))]
-pub(super) struct Tile(MaybeUninit<[u8; TILE_BYTES * TILE_COLUMNS]>);
+pub(crate) struct Tile(MaybeUninit<[u8; TILE_BYTES * TILE_COLUMNS]>);
 
 impl Tile {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(MaybeUninit::uninit())
     }
 
-    pub(super) const fn start(&mut self) -> *mut u8 {
+    pub(crate) const fn start(&mut self) -> *mut u8 {
         self.0.as_mut_ptr().cast()
     }
 
@@ -26,7 +26,7 @@ impl Tile {
     /// # Safety
     /// There are so many elements of `size` bytes; `rows · size` is at most [`TILE_BYTES`] and `columns` at most
     /// [`TILE_COLUMNS`].
-    pub(super) unsafe fn fill(
+    pub(crate) unsafe fn fill(
         &mut self,
         size: usize,
         from: *const u8,

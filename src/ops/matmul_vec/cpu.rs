@@ -20,6 +20,7 @@ use crate::cpu::convert::{self, BLOCK, Block, Number};
 use crate::cpu::memory::HostBuffer;
 use crate::cpu::simd::{Element, Kernel, Level, Simd, prefetch};
 use crate::cpu::threads::Shared;
+use crate::cpu::walk::tile::{TILE_BYTES, TILE_COLUMNS, Tile};
 use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::{DType, Kind};
 use crate::error::Result;
@@ -28,16 +29,20 @@ use crate::shape::{Layout, Shape, Strides};
 
 /// Fewer products than this are not worth a second thread.
 const ALONE: usize = 1 << 18;
-/// About how many products make a task.
-const TASK: usize = 1 << 16;
+/// About how many products make a task, at least and at most.
+const TASK: (usize, usize) = (1 << 14, 1 << 18);
 /// As many tasks as this keep any number of cores busy; rows are cut when there are fewer.
 const TASKS: usize = 64;
+/// Matrices up to this many bytes are taken to be in the caches.
+const CACHED: usize = 8 << 20;
 /// The most rows in a task.
 const ROWS: usize = 1024;
 /// An axis shorter than this is no way to go along.
 const SHORT: usize = 16;
 /// How many bytes of a row are fetched in advance.
-const AHEAD: isize = 8192;
+const AHEAD: usize = 16 << 10;
+/// Longer rows are cut, so that a part of x stays in the cache for several of them.
+const LONG: usize = 1 << 15;
 /// How many products are added one after another in `f32`.
 const CHAIN: usize = 32;
 
@@ -106,6 +111,8 @@ struct Part<T> {
     rows: usize,
     columns: usize,
     x: *const T,
+    /// Whether the matrix is probably in the caches.
+    cached: bool,
 }
 
 /// Matrices, vectors and results, and how they are cut into tasks.
@@ -305,21 +312,28 @@ impl Plan {
     fn cut(&mut self) {
         let (n, k) = (self.n, self.k.max(1));
         let vectors = self.vectors.count();
-        self.vectors_per_task = (TASK / n.saturating_mul(k)).clamp(1, vectors);
+        let matrix = n.saturating_mul(k);
+        let total = matrix.saturating_mul(self.outer.count() * vectors);
         // A block of the matrix that stays in the cache is used for all vectors.
-        if n.saturating_mul(k) > TASK {
-            self.vectors_per_task = vectors;
+        let task = (total / TASKS).clamp(TASK.0, if vectors == 1 { TASK.1 } else { TASK.1 / 4 });
+        self.vectors_per_task = if matrix > task { vectors } else { (task / matrix).min(vectors) };
+        if total <= ALONE {
+            self.rows_per_task = n.min(ROWS);
+            return;
         }
-        self.rows_per_task = match self.way {
-            Way::Rows => (TASK / k).next_multiple_of(4).clamp(1, ROWS),
+        if self.way == Way::Rows && k > 2 * LONG {
+            self.columns_per_task = LONG;
+        }
+        let most = match self.way {
+            Way::Rows => (task / self.columns_per_task.max(1)).next_multiple_of(4).clamp(1, ROWS),
             Way::Columns => ROWS,
         };
-        self.rows_per_task = self.rows_per_task.min(n);
-        let tasks = n.div_ceil(self.rows_per_task) * self.outer.count() * vectors.div_ceil(self.vectors_per_task);
-        let total = n.saturating_mul(k).saturating_mul(self.outer.count() * vectors);
-        if tasks < TASKS && total > ALONE {
-            let least = TASK / self.rows_per_task;
-            self.columns_per_task = k.div_ceil(TASKS / tasks).max(least).next_multiple_of(BLOCK).min(k);
+        self.rows_per_task = most.min(n);
+        let tasks = self.tasks();
+        if tasks < TASKS {
+            let least = task / self.rows_per_task;
+            self.columns_per_task =
+                k.div_ceil(TASKS / tasks).max(least).next_multiple_of(BLOCK).min(self.columns_per_task);
         }
     }
 
@@ -355,6 +369,7 @@ impl Plan {
             rows,
             columns: self.columns_per_task.min(self.k - column),
             x: std::ptr::null(),
+            cached: self.vectors_per_task > 1 || self.n * self.k * self.dtypes[0].size() <= CACHED,
         };
         let mut sums = MaybeUninit::<[T::Sum; ROWS]>::uninit();
         for vector in first_vector..self.vectors.count().min(first_vector + self.vectors_per_task) {
@@ -446,7 +461,8 @@ impl Arithmetic for f32 {
 
     #[inline(always)]
     unsafe fn dot<V: Simd>(w: *const Self, x: *const Self, len: usize) -> f64 {
-        unsafe { dot::<V, f32>(w, x, len, 0) }
+        let [sum] = unsafe { dots::<V, f32, 1, 4>([w], x, len, None) };
+        sum
     }
 
     #[inline(always)]
@@ -499,13 +515,35 @@ impl Arithmetic for i32 {
 /// As for [`Arithmetic::sums`]; the matrix is of `E`.
 unsafe fn float_sums<E: Element>(part: &Part<f32>, by: Way, sums: *mut f64) {
     let unit = size_of::<E>() as isize;
-    if by == Way::Rows && (part.across == unit || part.columns == 1) {
+    if by == Way::Rows && part.columns <= TILE_BYTES / size_of::<E>() && part.rows >= SHORT {
+        // SAFETY: the caller's promise.
+        unsafe { sums_of_short_rows::<E>(part, sums) };
+    } else if by == Way::Rows && (part.across == unit || part.columns == 1) {
         part.level.run(ByRows::<E>(part, sums, PhantomData));
     } else if by == Way::Columns && (part.down == unit || part.rows == 1) {
         part.level.run(ByColumns::<E>(part, sums, PhantomData));
     } else {
         // SAFETY: the caller's promise.
         unsafe { sums_through_blocks(part, by, sums) }
+    }
+}
+
+/// Rows of a few elements are turned around in small tiles, and go by columns.
+///
+/// # Safety
+/// As for [`Arithmetic::sums`]; the matrix is of `E`, and a row has at most [`TILE_BYTES`].
+unsafe fn sums_of_short_rows<E: Element>(part: &Part<f32>, sums: *mut f64) {
+    let mut tile = Tile::new();
+    for row in (0..part.rows).step_by(TILE_COLUMNS) {
+        let rows = TILE_COLUMNS.min(part.rows - row);
+        let start = part.w.wrapping_offset(row as isize * part.down);
+        let size = size_of::<E>();
+        // SAFETY: the caller's promise. What are rows to us are columns to the tile.
+        unsafe { tile.fill(size, start, part.down, part.across, part.columns, rows) };
+        let turned =
+            Part { w: tile.start(), down: size as isize, across: (TILE_COLUMNS * size) as isize, rows, ..*part };
+        // SAFETY: as above.
+        part.level.run(ByColumns::<E>(&turned, unsafe { sums.add(row) }, PhantomData));
     }
 }
 
@@ -517,54 +555,94 @@ impl<E: Element> Kernel for ByRows<'_, E> {
     #[inline(always)]
     fn run<V: Simd>(self) {
         let Self(part, sums, _) = self;
-        let unbroken = part.down == (part.columns * size_of::<E>()) as isize;
-        let ahead = if unbroken || part.columns * size_of::<E>() > 4 * AHEAD as usize { AHEAD } else { part.down };
-        for row in 0..part.rows {
-            let start = part.w.wrapping_offset(row as isize * part.down).cast::<E>();
-            // SAFETY: the promise to `float_sums`.
-            unsafe { sums.add(row).write(dot::<V, E>(start, part.x, part.columns, ahead)) };
+        let mut row = 0;
+        // SAFETY: the promise to `float_sums`.
+        unsafe {
+            while part.cached && row + 4 <= part.rows {
+                let mut rows = [std::ptr::null::<E>(); 4];
+                for (i, place) in rows.iter_mut().enumerate() {
+                    *place = part.w.wrapping_offset((row + i) as isize * part.down).cast();
+                }
+                sums.add(row).cast::<[f64; 4]>().write(dots::<V, E, 4, 2>(rows, part.x, part.columns, None));
+                row += 4;
+            }
+            while row < part.rows {
+                let start = part.w.wrapping_offset(row as isize * part.down).cast::<E>();
+                sums.add(row).cast::<[f64; 1]>().write(dots::<V, E, 1, 4>(
+                    [start],
+                    part.x,
+                    part.columns,
+                    Some(part.down),
+                ));
+                row += 1;
+            }
         }
     }
 }
 
-/// A dot product, in A sums that are added up every [`CHAIN`] steps. Fetches what is `ahead` bytes further on.
+/// The dot products of R rows with x, each in A sums that are added up every [`CHAIN`] steps.
+///
+/// Four rows at a time, which share the loads of x, are the fastest way through the caches. Through memory it is one
+/// row, with what comes [`AHEAD`] bytes later fetched in advance; `next` says how far it is to the row after it.
 ///
 /// # Safety
-/// Both have `len` elements.
+/// The rows and x have `len` elements.
 #[inline(always)]
-unsafe fn dot<V: Simd, E: Element>(w: *const E, x: *const f32, len: usize, ahead: isize) -> f64 {
-    const A: usize = 4;
-    let mut total = 0.0;
+unsafe fn dots<V: Simd, E: Element, const R: usize, const A: usize>(
+    rows: [*const E; R],
+    x: *const f32,
+    len: usize,
+    next: Option<isize>,
+) -> [f64; R] {
+    let mut totals = [0.0; R];
     let mut i = 0;
     while i < len {
         let end = len.min(i + CHAIN * A * V::LANES);
-        let mut sums = [V::splat(0.0); A];
+        let mut sums = [[V::splat(0.0); A]; R];
         // SAFETY: the caller's promise; `end` is at most `len`.
         unsafe {
             while i + A * V::LANES <= end {
-                let mut line = 0;
-                while line < A * V::LANES * size_of::<E>() {
-                    prefetch(w.add(i).cast::<u8>().wrapping_offset(ahead + line as isize));
-                    line += 64;
+                if let Some(next) = next {
+                    let bytes = len * size_of::<E>();
+                    let far = i * size_of::<E>() + if next == bytes as isize { AHEAD } else { AHEAD.min(bytes) };
+                    let row = rows[0].cast::<u8>();
+                    let place = if far < bytes { row } else { row.wrapping_offset(next).wrapping_sub(bytes) };
+                    for line in 0..A * V::LANES * size_of::<E>() / 64 {
+                        prefetch(place.wrapping_add(far + line * 64));
+                    }
                 }
                 for a in 0..A {
                     let x = V::load_f32(x.add(i + a * V::LANES));
-                    sums[a] = E::load::<V>(w.add(i + a * V::LANES)).fma(x, sums[a]);
+                    for r in 0..R {
+                        sums[r][a] = E::load::<V>(rows[r].add(i + a * V::LANES)).fma(x, sums[r][a]);
+                    }
                 }
                 i += A * V::LANES;
             }
             while i + V::LANES <= end {
-                sums[0] = E::load::<V>(w.add(i)).fma(V::load_f32(x.add(i)), sums[0]);
+                let x = V::load_f32(x.add(i));
+                for r in 0..R {
+                    sums[r][0] = E::load::<V>(rows[r].add(i)).fma(x, sums[r][0]);
+                }
                 i += V::LANES;
             }
             if i < end {
-                sums[1] = E::load_tail::<V>(w.add(i), end - i).fma(V::load_f32_tail(x.add(i), end - i), sums[1]);
+                let x = V::load_f32_tail(x.add(i), end - i);
+                for r in 0..R {
+                    sums[r][1] = E::load_tail::<V>(rows[r].add(i), end - i).fma(x, sums[r][1]);
+                }
                 i = end;
             }
         }
-        total += f64::from(sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum());
+        for r in 0..R {
+            let mut sum = sums[r][0];
+            for a in 1..A {
+                sum = sum.add(sums[r][a]);
+            }
+            totals[r] += f64::from(sum.sum());
+        }
     }
-    total
+    totals
 }
 
 struct ByColumns<'a, E>(&'a Part<f32>, *mut f64, PhantomData<E>);
@@ -759,3 +837,6 @@ impl<T: Arithmetic> Kernel for AddUp<T> {
         unsafe { add_up(self.0, self.1, self.2) }
     }
 }
+
+#[cfg(test)]
+mod tests;
