@@ -3,6 +3,7 @@
 //! Operations compute in `f32`, `i32` or truths. Operands of another type, or that are not one element after another,
 //! pass through blocks small enough for the nearest cache: gathered, converted, worked on, converted, scattered.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::undocumented_unsafe_blocks, reason = "where nothing else is said it is the caller's promise")]
 
 use std::mem::MaybeUninit;
 
@@ -64,7 +65,6 @@ pub(crate) struct Truth(pub(crate) u8);
 unsafe fn each<From: Copy, To>(from: *const u8, to: *mut u8, count: usize, f: impl Fn(From) -> To) {
     let (from, to) = (from.cast::<From>(), to.cast::<To>());
     for i in 0..count {
-        // SAFETY: the caller's promise.
         unsafe { to.add(i).write_unaligned(f(from.add(i).read_unaligned())) };
     }
 }
@@ -77,7 +77,6 @@ unsafe fn each<From: Copy, To>(from: *const u8, to: *mut u8, count: usize, f: im
 unsafe fn floats<V: Simd, From: Element, To: Element>(from: *const u8, to: *mut u8, count: usize, stream: bool) {
     let (from, to) = (from.cast::<From>(), to.cast::<To>());
     let mut i = 0;
-    // SAFETY: the caller's promise.
     unsafe {
         let before = to.align_offset(size_of::<To>() * V::LANES);
         if stream && before < V::LANES.min(count) {
@@ -101,7 +100,6 @@ unsafe fn floats<V: Simd, From: Element, To: Element>(from: *const u8, to: *mut 
     }
 }
 
-// SAFETY of every block here: the caller's promise about `from` and `to`.
 impl Number for f32 {
     const KIND: Kind = Kind::Float;
 
@@ -144,7 +142,6 @@ impl Number for f32 {
     }
 }
 
-// SAFETY of every block here: the caller's promise about `from` and `to`.
 impl Number for i32 {
     const KIND: Kind = Kind::Int;
 
@@ -184,7 +181,6 @@ impl Number for i32 {
     }
 }
 
-// SAFETY of every block here: the caller's promise about `from` and `to`.
 impl Number for Truth {
     const KIND: Kind = Kind::Bool;
 
@@ -329,13 +325,19 @@ pub(crate) unsafe fn gather(size: usize, from: *const u8, step: isize, to: *mut 
     /// As above.
     unsafe fn of<T: Copy>(mut from: *const u8, step: isize, to: *mut u8, count: usize) {
         let to = to.cast::<T>();
+        if step == 0 && count > 0 {
+            // A loop of its own is one that the compiler vectorises.
+            let element = unsafe { from.cast::<T>().read_unaligned() };
+            for i in 0..count {
+                unsafe { to.add(i).write_unaligned(element) };
+            }
+            return;
+        }
         for i in 0..count {
-            // SAFETY: the caller's promise.
             unsafe { to.add(i).write_unaligned(from.cast::<T>().read_unaligned()) };
             from = from.wrapping_offset(step);
         }
     }
-    // SAFETY: the caller's promise.
     unsafe {
         match size {
             1 => of::<u8>(from, step, to, count),
@@ -355,12 +357,10 @@ pub(crate) unsafe fn scatter(size: usize, from: *const u8, to: *mut u8, step: is
     unsafe fn of<T: Copy>(from: *const u8, mut to: *mut u8, step: isize, count: usize) {
         let from = from.cast::<T>();
         for i in 0..count {
-            // SAFETY: the caller's promise.
             unsafe { to.cast::<T>().write_unaligned(from.add(i).read_unaligned()) };
             to = to.wrapping_offset(step);
         }
     }
-    // SAFETY: the caller's promise.
     unsafe {
         match size {
             1 => of::<u8>(from, to, step, count),

@@ -308,7 +308,7 @@ mod tests {
         let mut last = (0, usize::MAX);
         for len in (1..200_000).chain((17..47).flat_map(|power| [-1, 0, 1].map(|d| ((1_i64 << power) + d) as usize))) {
             let size = block_size(len);
-            assert!(size >= len && size % ALIGNMENT == 0 && block_size(size) == size);
+            assert!(size >= len && size.is_multiple_of(ALIGNMENT) && block_size(size) == size);
             assert!(size - len < ALIGNMENT.max(len / 8 + 1), "{len} -> {size}");
             let class = class_of(size);
             assert_eq!(class, class_of(len));
@@ -357,7 +357,9 @@ mod tests {
                         let buffers = sizes.map(|len| HostBuffer::alloc(len).unwrap());
                         // SAFETY: the buffers have so many bytes, and nobody else has them.
                         unsafe {
-                            buffers.iter().for_each(|buffer| buffer.as_mut_ptr().write_bytes(thread, buffer.len()));
+                            for buffer in &buffers {
+                                buffer.as_mut_ptr().write_bytes(thread, buffer.len());
+                            }
                             assert!(buffers.iter().all(|buffer| *buffer.as_ptr().add(buffer.len() - 1) == thread));
                         }
                     }

@@ -199,28 +199,32 @@ pub trait Element: Copy + Send + Sync + 'static {
 
 macro_rules! element {
     ($type:ty, $dtype:ident, $zero:expr, $load:ident, $load_tail:ident, $store:ident, $store_tail:ident, $stream:ident) => {
-        // SAFETY of every block: the caller promises what the function of `Simd` asks for.
         impl Element for $type {
             const DTYPE: DType = DType::$dtype;
             const ZERO: Self = $zero;
             #[inline(always)]
             unsafe fn load<V: Simd>(from: *const Self) -> V {
+                // SAFETY: the caller's promise.
                 unsafe { V::$load(from) }
             }
             #[inline(always)]
             unsafe fn load_tail<V: Simd>(from: *const Self, count: usize) -> V {
+                // SAFETY: the caller's promise.
                 unsafe { V::$load_tail(from, count) }
             }
             #[inline(always)]
             unsafe fn store<V: Simd>(vector: V, to: *mut Self) {
+                // SAFETY: the caller's promise.
                 unsafe { vector.$store(to) }
             }
             #[inline(always)]
             unsafe fn store_tail<V: Simd>(vector: V, to: *mut Self, count: usize) {
+                // SAFETY: the caller's promise.
                 unsafe { vector.$store_tail(to, count) }
             }
             #[inline(always)]
             unsafe fn stream<V: Simd>(vector: V, to: *mut Self) {
+                // SAFETY: the caller's promise.
                 unsafe { vector.$stream(to) }
             }
         }

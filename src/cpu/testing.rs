@@ -113,12 +113,12 @@ impl Array {
         unsafe {
             let start = start.add(place as usize * self.dtype.size());
             match self.dtype {
-                DType::Float32 => Value::Float(start.cast::<f32>().read()),
-                DType::Float16 => Value::Float(start.cast::<f16>().read().to_f32()),
-                DType::BFloat16 => Value::Float(start.cast::<bf16>().read().to_f32()),
-                DType::Int32 => Value::Int(i64::from(start.cast::<i32>().read())),
-                DType::UInt32 => Value::Int(i64::from(start.cast::<u32>().read())),
-                DType::Int8 => Value::Int(i64::from(start.cast::<i8>().read())),
+                DType::Float32 => Value::Float(start.cast::<f32>().read_unaligned()),
+                DType::Float16 => Value::Float(start.cast::<f16>().read_unaligned().to_f32()),
+                DType::BFloat16 => Value::Float(start.cast::<bf16>().read_unaligned().to_f32()),
+                DType::Int32 => Value::Int(i64::from(start.cast::<i32>().read_unaligned())),
+                DType::UInt32 => Value::Int(i64::from(start.cast::<u32>().read_unaligned())),
+                DType::Int8 => Value::Int(i64::from(start.cast::<i8>().read_unaligned())),
                 DType::UInt8 => Value::Int(i64::from(start.read())),
                 DType::Bool => Value::Int(i64::from(start.read() != 0)),
             }
@@ -132,15 +132,15 @@ impl Array {
         unsafe {
             let start = start.add(place as usize * self.dtype.size());
             match (self.dtype, value) {
-                (DType::Float32, _) => start.cast::<f32>().write(value.float()),
-                (DType::Float16, _) => start.cast::<f16>().write(f16::from_f32(value.float())),
-                (DType::BFloat16, _) => start.cast::<bf16>().write(bf16::from_f32(value.float())),
-                (DType::Int32, Value::Float(x)) => start.cast::<i32>().write(x as i32),
-                (DType::UInt32, Value::Float(x)) => start.cast::<u32>().write(x as u32),
-                (DType::Int8, Value::Float(x)) => start.cast::<i8>().write(x as i8),
+                (DType::Float32, _) => start.cast::<f32>().write_unaligned(value.float()),
+                (DType::Float16, _) => start.cast::<f16>().write_unaligned(f16::from_f32(value.float())),
+                (DType::BFloat16, _) => start.cast::<bf16>().write_unaligned(bf16::from_f32(value.float())),
+                (DType::Int32, Value::Float(x)) => start.cast::<i32>().write_unaligned(x as i32),
+                (DType::UInt32, Value::Float(x)) => start.cast::<u32>().write_unaligned(x as u32),
+                (DType::Int8, Value::Float(x)) => start.cast::<i8>().write_unaligned(x as i8),
                 (DType::UInt8, Value::Float(x)) => start.write(x as u8),
                 (DType::Bool, Value::Float(x)) => start.write(u8::from(x != 0.0)),
-                (DType::Int32 | DType::UInt32, Value::Int(x)) => start.cast::<u32>().write(x as u32),
+                (DType::Int32 | DType::UInt32, Value::Int(x)) => start.cast::<u32>().write_unaligned(x as u32),
                 (DType::Int8 | DType::UInt8, Value::Int(x)) => start.write(x as u8),
                 (DType::Bool, Value::Int(x)) => start.write(u8::from(x != 0)),
             }

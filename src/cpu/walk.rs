@@ -6,6 +6,7 @@
 //!   transposed copy, so that every cache line is fetched once;
 //! - a last axis of a few elements (adding three numbers to each of a million rows) is exchanged with the one before.
 #![expect(unsafe_code, reason = "operands are pointers with strides")]
+#![expect(clippy::needless_range_loop, reason = "one index goes through several arrays of operands")]
 
 pub(crate) mod tile;
 

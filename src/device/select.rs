@@ -447,7 +447,8 @@ fn environment(name: &str) -> String {
     std::env::var(name).unwrap_or_default().trim().to_string()
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

@@ -9,9 +9,9 @@ use super::pipeline::{ParamLayout, Pipeline, Pipelines, Spec};
 use super::stream::{Dispatch, Profile, Stream};
 use super::transfer::Readback;
 use crate::cpu::memory::{self, Usage};
-use crate::device::{GpuDevice, Kind};
 use crate::device::caps::{Caps, MIN_BUFFER};
 use crate::device::fork;
+use crate::device::{GpuDevice, Kind};
 use crate::error::{Bytes, Error, Result};
 use crate::interrupt;
 

@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::shape::Layout;
-use crate::tensor::{Storage, Tensor};
+use crate::tensor::Tensor;
 
 /// The tensor in another type. Returns the same tensor if it has that type already and `copy` is false.
 pub fn astype(x: &Tensor, dtype: DType, copy: bool) -> Result<Tensor> {
@@ -83,38 +83,40 @@ pub fn full(name: &'static str, device: &Device, shape: &[usize], value: Scalar,
     Ok(target)
 }
 
-/// The numbers from `start` to before `stop` in steps of `step`.
+/// The numbers from `start` to before `stop` in steps of `step`. Integers are counted exactly.
 pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype: DType) -> Result<Tensor> {
-    let fail = |why: &str| Err(Error::Argument(format!("arange: {why}")));
-    let (first, last, by) = (start.as_f64(), stop.as_f64(), step.as_f64());
-    if by == 0.0 {
-        return fail("step is 0");
-    }
-    let count = ((last - first) / by).ceil().max(0.0);
+    const NAME: &str = "arange";
+    let fail = |why: &str| Err(Error::Argument(format!("{NAME}: {why}")));
+    let (count, value): (f64, Box<dyn Fn(usize) -> Scalar>) = match (start, stop, step) {
+        (_, _, Scalar::Int(0)) => return fail("step is 0"),
+        (Scalar::Int(first), Scalar::Int(last), Scalar::Int(by)) if dtype.kind() != Kind::Float => {
+            // Divides rounding up, whichever way the numbers run.
+            let distance = last.saturating_sub(first).max(-i128::MAX);
+            let count = (distance / by + i128::from(distance % by != 0 && (distance > 0) == (by > 0))).max(0);
+            if count > 0 {
+                for end in [first, first + by * (count - 1)] {
+                    Scalar::Int(end).check(dtype, NAME)?;
+                }
+            }
+            (count as f64, Box::new(move |i| Scalar::Int(first + by * i as i128)))
+        }
+        _ => {
+            let (first, last, by) = (start.as_f64(), stop.as_f64(), step.as_f64());
+            if by == 0.0 {
+                return fail("step is 0");
+            }
+            (((last - first) / by).ceil().max(0.0), Box::new(move |i| Scalar::Float(first + by * i as f64)))
+        }
+    };
     if !count.is_finite() {
         return fail("start, stop and step must be finite numbers");
     }
     if dtype == DType::Bool && count > 2.0 {
         return fail("bool holds only two numbers");
     }
-    let shape = [count as usize];
-    let bytes = crate::shape::checked_len(&shape, dtype.size(), "arange")? * dtype.size();
-    if let (Kind::Int, true) = (dtype.kind(), count > 0.0) {
-        for end in [start, Scalar::Int((first + by * (count - 1.0)) as i128)] {
-            Scalar::Int(i128::from(end.as_i64())).check(dtype, "arange")?;
-        }
-    }
-    let host = crate::cpu::memory::HostBuffer::alloc(bytes)?;
-    let host = Tensor::from_parts(
-        crate::device::select::cpu()?,
-        Storage::Host(std::sync::Arc::new(host)),
-        Layout::contiguous(&shape),
-        dtype,
-    );
-    host.fill_host(|i| match dtype.kind() {
-        Kind::Float => Scalar::Float(first + by * i as f64),
-        Kind::Int | Kind::Bool => Scalar::Int(i128::from(start.as_i64() + step.as_i64() * i as i64)),
-    });
+    let cpu = crate::device::select::cpu()?;
+    let host = Tensor::empty(&cpu, &[count as usize], dtype, NAME)?;
+    host.fill_host(value);
     host.to(device)
 }
 

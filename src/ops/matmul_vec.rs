@@ -486,14 +486,7 @@ impl Variant {
             slots.push(("REDUCE", Slot::module(if self.subgroups { "reduce/subgroups" } else { "reduce/shared" })));
             include_str!("../../shaders/matmul_vec.wgsl")
         };
-        Spec {
-            label: NAME,
-            source,
-            slots,
-            constants,
-            inputs: vec![true, true],
-            params: Params::LAYOUT,
-        }
+        Spec { label: NAME, source, slots, constants, inputs: vec![true, true], params: Params::LAYOUT }
     }
 }
 

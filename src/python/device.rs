@@ -299,7 +299,6 @@ fn default_device(py: Python<'_>) -> PyResult<PyDevice> {
 /// >>> gk.get_device("cpu").kind
 /// 'cpu'
 #[pyfunction]
-#[pyo3(signature = (name, /))]
 fn get_device(py: Python<'_>, name: &str) -> PyResult<PyDevice> {
     enter(py, || select::resolve(name).map(PyDevice))
 }
@@ -312,7 +311,6 @@ fn get_device(py: Python<'_>, name: &str) -> PyResult<PyDevice> {
 /// >>> gk.is_available("cpu"), gk.is_available("abacus")
 /// (True, False)
 #[pyfunction]
-#[pyo3(signature = (name, /))]
 fn is_available(py: Python<'_>, name: &str) -> PyResult<bool> {
     enter(py, || match select::resolve(name) {
         Ok(_) => Ok(true),

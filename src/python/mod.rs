@@ -7,15 +7,22 @@ mod logging;
 mod ops;
 mod tensor;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use pyo3::prelude::*;
 
-use crate::error::Result;
+use crate::device::select;
+use crate::error::{Error, Result};
 
 /// The one door through which work leaves Python: releases the interpreter lock while the engine computes or waits,
-/// and hands over what was logged meanwhile.
+/// and hands over what was logged meanwhile. A panic, which would be our mistake, ends here as an exception.
 fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    let result = py.detach(work);
+    let result = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
     logging::hand_over(py)?;
+    let result = result.unwrap_or_else(|panic| {
+        let reason = select::panic_message(&*panic);
+        Err(Error::Device(format!("gpukern made a mistake, please report it: {reason}")))
+    });
     Ok(result?)
 }
 

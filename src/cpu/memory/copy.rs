@@ -87,7 +87,7 @@ mod tests {
     fn copies_of_every_kind() {
         for len in [0, 1, 1000, ALONE - 1, ALONE + 7, STREAM + 12_345] {
             for (from, to) in [(0, 0), (1, 3), (64, 5)] {
-                let source: Vec<u8> = (0..len + from).map(|i| (i * 7 >> 3) as u8).collect();
+                let source: Vec<u8> = (0..len + from).map(|i| (i * 7 / 8) as u8).collect();
                 let mut target = vec![0xee; len + to + 9];
                 // SAFETY: both vectors have so many bytes.
                 unsafe { copy_bytes(target.as_mut_ptr().add(to), source.as_ptr().add(from), len) };

@@ -1,7 +1,17 @@
 //! Eight lanes of AVX2, with FMA and F16C.
 #![expect(unsafe_code, reason = "intrinsics need the features that `run` is entered with")]
+#![expect(clippy::undocumented_unsafe_blocks, reason = "one reason, given at the type, is that of every block")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_TO_NEAREST_INT, _mm_add_ps, _mm_add_ss,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_packus_epi32, _mm_sfence, _mm_storeu_si128,
+    _mm_stream_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_epi8,
+    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cmp_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps,
+    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_srai_epi32,
+    _mm256_srli_epi32, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_ps,
+};
 
 use half::{bf16, f16};
 
@@ -16,18 +26,18 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<F32x8>()
 }
 
+/// SAFETY of every block in this file: the type is private and only `run` hands it out, so the machine has the features;
+/// pointers are what the callers of the functions of `Simd` promise.
 #[derive(Clone, Copy)]
 struct F32x8(__m256);
 
 #[inline(always)]
 fn to_f16(vector: F32x8) -> __m128i {
-    // SAFETY: as for `Simd` below.
     unsafe { _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(vector.0) }
 }
 
 #[inline(always)]
 fn to_bf16(vector: F32x8) -> __m128i {
-    // SAFETY: as for `Simd` below.
     unsafe {
         let bits = _mm256_castps_si256(vector.0);
         let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
@@ -42,12 +52,9 @@ fn to_bf16(vector: F32x8) -> __m128i {
 /// 2^exponent, for exponents of normal numbers.
 #[inline(always)]
 fn power_of_two(exponent: __m256i) -> __m256 {
-    // SAFETY: as for `Simd` below.
     unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)))) }
 }
 
-// SAFETY of every block: this type is private and only `run` hands it out, so the features are there; pointers are as
-// the trait's callers promise.
 impl Simd for F32x8 {
     const LANES: usize = 8;
     type Mask = __m256;

@@ -1,7 +1,17 @@
 //! Sixteen lanes of AVX-512.
 #![expect(unsafe_code, reason = "intrinsics need the features that `run` is entered with")]
+#![expect(clippy::undocumented_unsafe_blocks, reason = "one reason, given at the type, is that of every block")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m256i, __m512, __mmask16, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_sfence,
+    _mm256_loadu_si256, _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_storeu_si256, _mm256_stream_si256,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_andnot_ps, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_div_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_ps,
+    _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
+    _mm512_stream_ps, _mm512_sub_ps, _mm512_xor_ps,
+};
 
 use half::{bf16, f16};
 
@@ -16,6 +26,8 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<F32x16>()
 }
 
+/// SAFETY of every block in this file: the type is private and only `run` hands it out, so the machine has the features;
+/// pointers are what the callers of the functions of `Simd` promise.
 #[derive(Clone, Copy)]
 struct F32x16(__m512);
 
@@ -28,26 +40,22 @@ fn first(count: usize) -> __mmask16 {
 
 #[inline(always)]
 fn from_f16(bits: __m256i) -> F32x16 {
-    // SAFETY: as for `Simd` below.
     F32x16(unsafe { _mm512_cvtph_ps(bits) })
 }
 
 #[inline(always)]
 fn from_bf16(bits: __m256i) -> F32x16 {
-    // SAFETY: as for `Simd` below.
     F32x16(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits))) })
 }
 
 #[inline(always)]
 fn to_f16(vector: F32x16) -> __m256i {
-    // SAFETY: as for `Simd` below.
     unsafe { _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(vector.0) }
 }
 
 /// Not `vcvtneps2bf16`, which flushes subnormal numbers to zero.
 #[inline(always)]
 fn to_bf16(vector: F32x16) -> __m256i {
-    // SAFETY: as for `Simd` below.
     unsafe {
         let bits = _mm512_castps_si512(vector.0);
         let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
@@ -58,8 +66,6 @@ fn to_bf16(vector: F32x16) -> __m256i {
     }
 }
 
-// SAFETY of every block: this type is private and only `run` hands it out, so the features are there; pointers are as
-// the trait's callers promise.
 impl Simd for F32x16 {
     const LANES: usize = 16;
     type Mask = __mmask16;

@@ -1,5 +1,6 @@
 //! Eight lanes in plain Rust, which the compiler turns into whatever vectors the target always has.
 #![expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")]
+#![expect(clippy::undocumented_unsafe_blocks, reason = "one reason is that of every block: the caller's promise")]
 
 use std::array::from_fn;
 
@@ -18,7 +19,6 @@ impl<const FUSED: bool> F32x8<FUSED> {
     }
 }
 
-// SAFETY of every block: arrays have the alignment of their elements, and the caller promises `LANES` of those.
 impl<const FUSED: bool> Simd for F32x8<FUSED> {
     const LANES: usize = 8;
     type Mask = [bool; 8];

@@ -86,7 +86,10 @@ unsafe fn transpose<T: Copy>(
 
 #[cfg(target_arch = "x86_64")]
 mod square {
-    use std::arch::x86_64::*;
+    use std::arch::x86_64::{
+        _mm_loadu_si128, _mm_setzero_si128, _mm_storeu_si128, _mm_unpackhi_epi8, _mm_unpackhi_epi16,
+        _mm_unpackhi_epi32, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm_unpacklo_epi32,
+    };
 
     use super::TILE_COLUMNS;
 

@@ -5,6 +5,7 @@
 //! operation: the way through strides ([`crate::cpu::walk`]), and conversion through small blocks where an operand is
 //! of another type, or not one element after another ([`crate::cpu::convert`]).
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::needless_range_loop, reason = "one index goes through several arrays of operands")]
 
 use std::marker::PhantomData;
 
@@ -39,77 +40,6 @@ pub(crate) trait Elementwise<const N: usize> {
         unreachable!("an operation on truths that has none")
     }
 }
-
-/// Defines operations of `N` operands, one a line, and the enum that names them:
-///
-/// ```text
-/// elementwise! {
-///     pub enum Binary: 2;
-///     Add, "add", float: |a, b| a.add(b), int: |a, b| a.wrapping_add(b), bool: |a, b| a | b;
-/// }
-/// ```
-///
-/// `float` is over [`Simd`]; a kind that is left out is one that the operation does not take.
-macro_rules! elementwise {
-    (
-        $(#[$meta:meta])* $visibility:vis enum $set:ident: $count:literal;
-        $($name:ident, $text:literal
-            $(, float: |$($f:ident),+| $float:expr)?
-            $(, int: |$($i:ident),+| $int:expr)?
-            $(, bool: |$($b:ident),+| $bool:expr)?;)+
-    ) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        $visibility enum $set {
-            $($name),+
-        }
-
-        impl $set {
-            $visibility const ALL: &[Self] = &[$(Self::$name),+];
-
-            #[must_use]
-            $visibility const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text),+
-                }
-            }
-
-            /// Whether it is defined for operands of this kind.
-            #[must_use]
-            $visibility const fn takes(self, kind: $crate::dtype::Kind) -> bool {
-                match (self, kind) {
-                    $(
-                        $((Self::$name, $crate::dtype::Kind::Float) => { let _ = stringify!($float); true })?
-                        $((Self::$name, $crate::dtype::Kind::Int) => { let _ = stringify!($int); true })?
-                        $((Self::$name, $crate::dtype::Kind::Bool) => { let _ = stringify!($bool); true })?
-                    )+
-                    #[allow(unreachable_patterns, reason = "every operation may take every kind")]
-                    _ => false,
-                }
-            }
-
-            /// The operation's loops on the CPU.
-            pub(crate) const fn loops(self) -> $crate::ops::elementwise::cpu::Loops<$count> {
-                use $crate::ops::elementwise::cpu::{Elementwise, Loops};
-                match self {
-                    $(Self::$name => {
-                        struct Operation;
-                        impl Elementwise<$count> for Operation {
-                            $(#[inline(always)]
-                            fn float<V: $crate::cpu::simd::Simd>([$($f),+]: [V; $count]) -> V { $float })?
-                            $(#[inline(always)]
-                            fn int([$($i),+]: [i32; $count]) -> i32 { $int })?
-                            $(#[inline(always)]
-                            fn boolean([$($b),+]: [bool; $count]) -> bool { $bool })?
-                        }
-                        Loops::of::<Operation>()
-                    }),+
-                }
-            }
-        }
-    };
-}
-pub(crate) use elementwise;
 
 /// `out[i] = f(x[i])`. The output's type decides how to compute.
 ///
@@ -409,7 +339,6 @@ unsafe fn floats<E: Element, O: Elementwise<N>, const N: usize>(
 
 struct Floats<E, O, const N: usize>([*const u8; N], [usize; N], *mut u8, usize, bool, PhantomData<(E, O)>);
 
-// SAFETY of every block: the promise to `floats`; no vector has more than `STEP` lanes, and none ends after `len`.
 impl<E: Element, O: Elementwise<N>, const N: usize> Kernel for Floats<E, O, N> {
     type Output = ();
 
@@ -418,25 +347,26 @@ impl<E: Element, O: Elementwise<N>, const N: usize> Kernel for Floats<E, O, N> {
         let Self(inputs, steps, out, len, stream, _) = self;
         let out = out.cast::<E>();
         let mut i = 0;
-        if stream {
+        // SAFETY: the promise to `floats`; no vector has more than `STEP` lanes, and none ends after `len`.
+        unsafe {
             let before = out.align_offset(size_of::<E>() * V::LANES);
-            if before < V::LANES.min(len) {
+            if stream && before < V::LANES.min(len) {
                 if before > 0 {
-                    unsafe { part::<V, E, O, N>(inputs, [0; N], out, before) };
+                    part::<V, E, O, N>(inputs, [0; N], out, before);
                     i = before;
                 }
                 while i + V::LANES <= len {
-                    unsafe { E::stream(vector::<V, E, O, N>(inputs, steps.map(|step| step * i)), out.add(i)) };
+                    E::stream(vector::<V, E, O, N>(inputs, steps.map(|step| step * i)), out.add(i));
                     i += V::LANES;
                 }
             }
-        }
-        while i + V::LANES <= len {
-            unsafe { E::store(vector::<V, E, O, N>(inputs, steps.map(|step| step * i)), out.add(i)) };
-            i += V::LANES;
-        }
-        if i < len {
-            unsafe { part::<V, E, O, N>(inputs, steps.map(|step| step * i), out.add(i), len - i) };
+            while i + V::LANES <= len {
+                E::store(vector::<V, E, O, N>(inputs, steps.map(|step| step * i)), out.add(i));
+                i += V::LANES;
+            }
+            if i < len {
+                part::<V, E, O, N>(inputs, steps.map(|step| step * i), out.add(i), len - i);
+            }
         }
     }
 }
@@ -522,41 +452,39 @@ unsafe fn each<W: Whole<O, N>, O, const N: usize>(
 
 struct Each<W, O, const N: usize>([*const u8; N], [usize; N], *mut u8, usize, PhantomData<(W, O)>);
 
-// SAFETY of every block: the promise to `each`.
 impl<W: Whole<O, N>, O, const N: usize> Kernel for Each<W, O, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Simd>(self) {
         let Self(inputs, steps, out, len, _) = self;
+        let inputs = inputs.map(<*const u8>::cast::<W::Stored>);
         let out = out.cast::<W::Stored>();
         let mut i = 0;
-        // The compiler makes vectors of whole steps. It need not know whether the output is one of the inputs, because
-        // all of a step is read before any of it is written.
-        while i + STEP <= len {
-            let mut operands = [[W::Stored::default(); STEP]; N];
-            let mut results = [W::Stored::default(); STEP];
-            for n in 0..N {
-                operands[n] = unsafe {
-                    inputs[n]
-                        .cast::<[W::Stored; STEP]>()
-                        .byte_add(i * steps[n] * size_of::<W::Stored>())
-                        .read_unaligned()
-                };
+        // SAFETY: the promise to `each`.
+        unsafe {
+            // The compiler makes vectors of whole steps. It need not know whether the output is one of the inputs,
+            // because all of a step is read before any of it is written.
+            while i + STEP <= len {
+                let mut operands = [[W::Stored::default(); STEP]; N];
+                let mut results = [W::Stored::default(); STEP];
+                for n in 0..N {
+                    operands[n] = inputs[n].add(i * steps[n]).cast::<[W::Stored; STEP]>().read_unaligned();
+                }
+                for j in 0..STEP {
+                    results[j] = W::of(pick(&operands, j));
+                }
+                out.add(i).cast::<[W::Stored; STEP]>().write_unaligned(results);
+                i += STEP;
             }
-            for j in 0..STEP {
-                results[j] = W::of(pick(&operands, j));
+            while i < len {
+                let mut operands = [[W::Stored::default()]; N];
+                for n in 0..N {
+                    operands[n] = [inputs[n].add(i * steps[n]).read_unaligned()];
+                }
+                out.add(i).write_unaligned(W::of(pick(&operands, 0)));
+                i += 1;
             }
-            unsafe { out.add(i).cast::<[W::Stored; STEP]>().write_unaligned(results) };
-            i += STEP;
-        }
-        while i < len {
-            let mut operands = [[W::Stored::default()]; N];
-            for n in 0..N {
-                operands[n] = [unsafe { inputs[n].cast::<W::Stored>().add(i * steps[n]).read_unaligned() }];
-            }
-            unsafe { out.add(i).write_unaligned(W::of(pick(&operands, 0))) };
-            i += 1;
         }
     }
 }

@@ -10,6 +10,7 @@
 //! 1e-6 of the sum of magnitudes for any length. Integers wrap around in 32 bits. How the work is cut depends on the
 //! shapes alone, so that the result does not depend on the number of threads.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::needless_range_loop, reason = "one index goes through several arrays of sums")]
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -431,7 +432,6 @@ impl Plan {
     }
 }
 
-// SAFETY of every block: the promise of the function that it is in.
 impl Arithmetic for f32 {
     const DTYPE: DType = DType::Float32;
     type Sum = f64;
@@ -449,6 +449,7 @@ impl Arithmetic for f32 {
     }
 
     unsafe fn sums(part: &Part<Self>, by: Way, sums: *mut f64) {
+        // SAFETY: the caller's promise.
         unsafe {
             match (part.dtype, by) {
                 (DType::Float32, _) => float_sums::<f32>(part, by, sums),
@@ -461,17 +462,18 @@ impl Arithmetic for f32 {
 
     #[inline(always)]
     unsafe fn dot<V: Simd>(w: *const Self, x: *const Self, len: usize) -> f64 {
+        // SAFETY: the caller's promise.
         let [sum] = unsafe { dots::<V, f32, 1, 4>([w], x, len, None) };
         sum
     }
 
     #[inline(always)]
     unsafe fn add_multiple<V: Simd>(w: *const Self, x: Self, to: *mut Self, len: usize) {
+        // SAFETY: the caller's promise.
         unsafe { add_columns::<V, f32, 1>([w], [x], to, len) }
     }
 }
 
-// SAFETY of every block: the promise of the function that it is in.
 impl Arithmetic for i32 {
     const DTYPE: DType = DType::Int32;
     type Sum = i32;
@@ -489,6 +491,7 @@ impl Arithmetic for i32 {
     }
 
     unsafe fn sums(part: &Part<Self>, by: Way, sums: *mut i32) {
+        // SAFETY: the caller's promise.
         unsafe { sums_through_blocks(part, by, sums) }
     }
 
@@ -496,7 +499,9 @@ impl Arithmetic for i32 {
     unsafe fn dot<V: Simd>(w: *const Self, x: *const Self, len: usize) -> i32 {
         let mut sum = 0_i32;
         for i in 0..len {
-            sum = sum.wrapping_add(unsafe { w.add(i).read().wrapping_mul(x.add(i).read()) });
+            // SAFETY: the caller's promise.
+            let product = unsafe { w.add(i).read().wrapping_mul(x.add(i).read()) };
+            sum = sum.wrapping_add(product);
         }
         sum
     }
@@ -504,6 +509,7 @@ impl Arithmetic for i32 {
     #[inline(always)]
     unsafe fn add_multiple<V: Simd>(w: *const Self, x: Self, to: *mut Self, len: usize) {
         for i in 0..len {
+            // SAFETY: the caller's promise.
             unsafe { to.add(i).write(to.add(i).read().wrapping_add(w.add(i).read().wrapping_mul(x))) };
         }
     }
