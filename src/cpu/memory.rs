@@ -370,10 +370,13 @@ mod tests {
 
     #[test]
     fn foreign_memory_is_kept_and_let_go() {
-        struct Owner(std::sync::Arc<()>, [u8; 4]);
+        struct Owner {
+            _alive: std::sync::Arc<()>,
+            bytes: [u8; 4],
+        }
         let alive = std::sync::Arc::new(());
-        let mut owner = Box::new(Owner(alive.clone(), [1; 4]));
-        let pointer = NonNull::from(&mut owner.1).cast();
+        let mut owner = Box::new(Owner { _alive: alive.clone(), bytes: [1; 4] });
+        let pointer = NonNull::from(&mut owner.bytes).cast();
         // SAFETY: the owner holds the bytes.
         let buffer = unsafe { HostBuffer::foreign(pointer, 4, false, owner) };
         assert!(buffer.is_foreign() && !buffer.is_writable());

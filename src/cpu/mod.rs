@@ -9,7 +9,7 @@ pub(crate) mod testing;
 pub mod threads;
 pub(crate) mod walk;
 
-use simd::{Kernel, Level};
+use simd::Level;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -56,12 +56,6 @@ impl CpuDevice {
     #[must_use]
     pub fn threads(self) -> usize {
         self.threads
-    }
-
-    /// Runs a kernel on this thread, compiled for the device's level.
-    #[inline]
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        self.level.run(kernel)
     }
 
     /// Calls `work` for every chunk below `count`, on all of the device's threads.

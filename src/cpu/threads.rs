@@ -1,7 +1,8 @@
 //! The threads that share the CPU's loops.
 //!
 //! A pool of our own, where others would take rayon's: work arrives here as a few hundred equal chunks and nothing
-//! else, and the caller wants to be one of the threads that do it. See the figures in `benches/`.
+//! else, and the caller does its share of them. On two cores, 16 empty chunks take 1 µs while the worker is awake and 9
+//! when it has to be woken; in a scope of rayon they take 50, because that waits for a worker which finds nothing to do.
 //!
 //! Workers start when first wanted and never end. An idle one watches for work for some microseconds before it sleeps,
 //! since one operation is often followed by another. After `fork` the child has none of its parent's threads, so a

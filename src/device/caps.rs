@@ -182,7 +182,7 @@ fn bytes(word: &str, value: &str, least: u64) -> Result<u64> {
         .and_then(|(number, size)| number.parse::<u64>().ok()?.checked_mul(size))
         .filter(|&bytes| bytes >= least)
         .ok_or_else(|| {
-            Error::Argument(format!("capabilities: '{word}' needs a size of at least {least} bytes, such as 64KiB"))
+            Error::Argument(format!("capabilities: '{word}' needs a size of at least {least} bytes, as a number with KiB, MiB, GiB or nothing behind it"))
         })
 }
 

@@ -158,14 +158,16 @@ impl Device {
         }
     }
 
-    /// Refuses operands that live on different devices.
-    pub fn check_same(&self, other: &Self, operation: &str) -> Result<()> {
+    /// Refuses operands that live on different devices. `names` are what the operation calls them.
+    pub fn check_same(&self, other: &Self, operation: &str, names: [&str; 2]) -> Result<()> {
         if self == other {
             return Ok(());
         }
         Err(Error::Device(format!(
-            "{operation}: operands live on different devices, {} and {}; move one with .to()",
+            "{operation}: {} is on {} and {} on {}; move one with .to()",
+            names[0],
             self.id(),
+            names[1],
             other.id()
         )))
     }

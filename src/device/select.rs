@@ -286,22 +286,31 @@ impl Machine {
     }
 
     /// What is chosen when nothing is said, and why each of the others is not.
-    pub fn explain(&self) -> Result<String> {
+    /// `context` is the device that a surrounding block asks for, if any.
+    pub fn explain(&self, context: Option<Device>) -> Result<String> {
         let (environment, missing) = match environment_device() {
             Ok(environment) => (environment, None),
             Err(error) => (None, Some(error)),
         };
-        let chosen = match &environment {
-            Some(device) => device.clone(),
-            None => self.best()?,
+        let (chosen, why) = match (context, &environment) {
+            (Some(device), _) => (device, "because use_device asks for it"),
+            (None, Some(device)) => (device.clone(), "because GPUKERN_DEVICE asks for it"),
+            (None, None) => {
+                let best = self.best()?;
+                let why = match &best {
+                    Device::Gpu(_) if self.low_power => "the best GPU for low power (GPUKERN_POWER=low)",
+                    Device::Gpu(_) => "the best GPU there is",
+                    Device::Cpu(_) => "because there is no hardware GPU to use",
+                };
+                (best, why)
+            }
         };
-        let mut text = format!("chosen: {} ({}, {})", chosen.id(), chosen.name(), chosen.kind().name());
-        text += match (&environment, &chosen) {
-            (Some(_), _) => ", because GPUKERN_DEVICE asks for it\n",
-            (None, Device::Gpu(_)) if self.low_power => ", the best GPU for low power (GPUKERN_POWER=low)\n",
-            (None, Device::Gpu(_)) => ", the best GPU there is\n",
-            (None, Device::Cpu(_)) => ", because there is no hardware GPU to use\n",
+        let asked = why.ends_with("asks for it");
+        let mut text = match &missing {
+            Some(missing) => format!("nothing is chosen, and calls raise: {missing}\nwithout that: "),
+            None => "chosen: ".to_string(),
         };
+        let _ = writeln!(text, "{} ({}, {}), {why}", chosen.id(), chosen.name(), chosen.kind().name());
         for adapter in &self.adapters {
             if matches!(&chosen, Device::Gpu(gpu) if self.adapters[gpu.index].id == adapter.id) {
                 continue;
@@ -311,8 +320,8 @@ impl Machine {
                 format!("it does not open: {failure}")
             } else if let Some(better) = &adapter.same_as {
                 format!("the same card as {better}")
-            } else if environment.is_some() {
-                "GPUKERN_DEVICE asks for another".to_string()
+            } else if asked {
+                "another is asked for".to_string()
             } else if adapter.kind == Kind::Software {
                 "a software adapter, slower than the CPU device; ask for it by name to use it".to_string()
             } else {
@@ -322,19 +331,19 @@ impl Machine {
                 writeln!(text, "passed over: {} ({}, {}): {why}", adapter.id, adapter.info.name, adapter.kind.name());
         }
         if !matches!(chosen, Device::Cpu(_)) {
-            let why = if environment.is_some() { "GPUKERN_DEVICE asks for another" } else { "ranked after every GPU" };
+            let why = if asked { "another is asked for" } else { "ranked after every GPU" };
             let _ = writeln!(text, "passed over: cpu ({}, cpu): {why}", processor_name());
-        }
-        if let Some(missing) = missing {
-            let _ = writeln!(text, "trouble: {missing}");
         }
         if let Some(trouble) = &self.trouble {
             let _ = writeln!(text, "trouble: {trouble}");
         } else if self.adapters.is_empty() {
             text += "no GPU driver was found: no Vulkan, Metal, DX12 or GL adapter answers on this machine\n";
         }
-        text += "NumPy arrays alone are computed on the CPU device unless a device is named: moving them to a GPU and \
-                 back costs more than these operations do";
+        if !asked {
+            text += "NumPy arrays alone are computed on the CPU device unless a device is named: moving them to a GPU \
+                     and back costs more than these operations do\n";
+        }
+        text.truncate(text.trim_end().len());
         Ok(text)
     }
 }

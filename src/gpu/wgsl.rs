@@ -30,6 +30,8 @@ pub const MODULES: &[(&str, &str)] = modules![
     "access/strided",
     "access/scalar",
     "access/in_place",
+    "access/in_place_scattered",
+    "access/in_place_scattered_packed",
     "access/store_contiguous",
     "access/store_scattered",
     "access/store_scattered_packed",

@@ -52,7 +52,7 @@ pub fn assign(target: &Tensor, value: Operand<'_>) -> Result<()> {
             convert(NAME, &Source::Scalar(scalar, target.dtype()), target)
         }
         Operand::Tensor(source) => {
-            source.device().check_same(target.device(), NAME)?;
+            source.device().check_same(target.device(), NAME, ["the value", "the tensor"])?;
             let layout = source.layout().broadcast_to(target.shape(), NAME)?;
             let source = source.with_layout(layout);
             if source.same_elements(target) {
@@ -105,7 +105,8 @@ pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype:
             if by == 0.0 {
                 return fail("step is 0");
             }
-            (((last - first) / by).ceil().max(0.0), Box::new(move |i| Scalar::Float(first + by * i as f64)))
+            let count = ((last - first) / by).ceil();
+            (if count < 0.0 { 0.0 } else { count }, Box::new(move |i| Scalar::Float(first + by * i as f64)))
         }
     };
     if !count.is_finite() {

@@ -20,7 +20,7 @@ use crate::gpu::pipeline::{Spec, shader_params};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes};
-use crate::tensor::{Storage, Tensor};
+use crate::tensor::Tensor;
 
 /// One elementwise operation.
 pub struct Operation {
@@ -115,7 +115,7 @@ fn apply_binary(name: &'static str, a: Operand<'_>, b: Operand<'_>, out: Option<
     let operation = find(name);
     let (dtype, shape, device) = match (a, b) {
         (Operand::Tensor(a), Operand::Tensor(b)) => {
-            a.device().check_same(b.device(), name)?;
+            a.device().check_same(b.device(), name, ["x1", "x2"])?;
             let shape = broadcast_shapes(a.shape(), b.shape(), name, ["x1", "x2"])?;
             (a.dtype().promote(b.dtype(), name)?, shape, a.device())
         }
@@ -173,7 +173,7 @@ fn run(
     }
     let layouts: SmallVec<[&Layout; 2]> = tensors.iter().map(Tensor::layout).collect();
     let inputs: SmallVec<[&Tensor; 2]> = tensors.iter().collect();
-    let output = Output::new(name, device, result_layout(shape, &layouts), dtype, out, &inputs, can_work_in_place)?;
+    let output = Output::new(name, device, result_layout(shape, &layouts), dtype, out, &inputs, Tensor::same_elements)?;
     if output.target.is_empty() {
         return output.finish();
     }
@@ -221,20 +221,6 @@ pub(crate) fn on_cpu(device: CpuDevice, loops: &Loops, sources: &[Source<'_>], o
             Loops::Two(loops) => cpu::binary(device, *loops, view(0), view(1), out.view_mut()),
         }
     }
-}
-
-/// Whether an input that lies in the output's storage can be read while that is written: when both are the same
-/// elements, and on a GPU only without gaps.
-pub(crate) fn can_work_in_place(input: &Tensor, out: &Tensor) -> bool {
-    input.same_elements(out)
-        && match out.storage() {
-            Storage::Host(_) => true,
-            Storage::Gpu(buffer) => {
-                let (merged, [strides]) = merge_axes(out.shape(), &[&out.layout().strides]);
-                let aligned = out.layout().offset % 4 == 0 && (out.len().is_multiple_of(4) || ends_buffer(out, buffer));
-                aligned && merged.len() == 1 && (merged[0] == 1 || strides[0] == 1)
-            }
-        }
 }
 
 /// Whether nothing but padding follows a tensor without gaps in its buffer.
@@ -321,12 +307,20 @@ enum Access {
 }
 
 impl Access {
-    const fn module(self) -> &'static str {
-        match self {
-            Self::Contiguous => "access/contiguous",
-            Self::Strided => "access/strided",
-            Self::Scalar => "access/scalar",
-            Self::InPlace => "access/in_place",
+    /// Whether the shader reads it from a binding of its own.
+    fn is_bound(self) -> bool {
+        matches!(self, Self::Contiguous | Self::Strided)
+    }
+
+    /// The module that loads so, beside a result that is stored flat or not.
+    const fn module(self, store_flat: bool, size: usize) -> &'static str {
+        match (self, store_flat, size) {
+            (Self::Contiguous, ..) => "access/contiguous",
+            (Self::Strided, ..) => "access/strided",
+            (Self::Scalar, ..) => "access/scalar",
+            (Self::InPlace, true, _) => "access/in_place",
+            (Self::InPlace, false, 4) => "access/in_place_scattered",
+            (Self::InPlace, false, _) => "access/in_place_scattered_packed",
         }
     }
 }
@@ -434,12 +428,15 @@ impl Launch<'_> {
     /// Records one dispatch. Everything fits.
     fn dispatch(&self, piece: &Piece, count: usize) -> Result<()> {
         let caps = self.context.caps();
-        let flat =
-            |i: usize| piece.shape.len() == 1 && (count == 1 || piece.strides[i][0] == 1) && piece.offsets[i] % 4 == 0;
+        // Without gaps, in the order in which the piece is walked, and from a whole group of four on.
+        let flat = |i: usize| {
+            let layout = Layout { shape: piece.shape.clone(), strides: piece.strides[i].clone(), offset: 0 };
+            piece.offsets[i] % 4 == 0 && layout.is_contiguous()
+        };
         // The last store of four writes past the end unless there is only padding.
         let end = (piece.offsets[2] + count as isize) as u64 * self.size(2) as u64;
         let whole = count.is_multiple_of(4) || end >= self.out.gpu_buffer().used();
-        if flat(2) && !whole && count > 4 {
+        if flat(2) && !whole && count > 4 && piece.shape.len() == 1 {
             return self.halves(piece, 0, count & !3);
         }
         let store_flat = flat(2) && whole;
@@ -470,15 +467,13 @@ impl Launch<'_> {
         .iter()
         .fold(self.kernel.index, |key, (value, bits)| (key << bits) | value)
             | KEY;
-        let pipeline = self
-            .context
-            .pipeline(key, || self.kernel.spec(dtypes, access.map(Access::module), store_flat, workgroup, quads))?;
+        let pipeline = self.context.pipeline(key, || self.kernel.spec(dtypes, access, store_flat, workgroup, quads))?;
 
         let mut bindings = [None; 3];
         let mut offsets = [0; 3];
         let mut bytes = 0;
         for i in 0..3 {
-            if i < 2 && !matches!(access[i], Access::Contiguous | Access::Strided) {
+            if i < 2 && !access[i].is_bound() {
                 continue;
             }
             let Some(buffer) = self.buffer(i) else { continue };
@@ -531,14 +526,7 @@ impl Launch<'_> {
 const KEY: u64 = 1 << 56;
 
 impl Kernel {
-    fn spec(
-        &self,
-        [a, b, out]: [DType; 3],
-        access: [&'static str; 2],
-        store_flat: bool,
-        workgroup: u32,
-        quads: u32,
-    ) -> Spec {
+    fn spec(&self, [a, b, out]: [DType; 3], access: [Access; 2], store_flat: bool, workgroup: u32, quads: u32) -> Spec {
         let store = match (store_flat, out.size()) {
             (true, _) => "access/store_contiguous",
             (false, 4) => "access/store_scattered",
@@ -561,15 +549,15 @@ impl Kernel {
             source: include_str!("../../shaders/elementwise.wgsl"),
             slots: vec![
                 ("A", module(a)),
-                ("A_ACCESS", Slot::module(access[0])),
+                ("A_ACCESS", Slot::module(access[0].module(store_flat, a.size()))),
                 ("B", module(b)),
-                ("B_ACCESS", Slot::module(access[1])),
+                ("B_ACCESS", Slot::module(access[1].module(store_flat, b.size()))),
                 ("OUT", module(out)),
                 ("OUT_ACCESS", Slot::module(store)),
                 ("OPERATION", Slot::Text(function)),
             ],
             constants: vec![("WORKGROUP", f64::from(workgroup)), ("QUADS", f64::from(quads))],
-            inputs: access.map(|module| module == "access/contiguous" || module == "access/strided").to_vec(),
+            inputs: access.map(Access::is_bound).to_vec(),
             params: Params::LAYOUT,
         }
     }
@@ -588,17 +576,14 @@ pub(crate) fn all_specs() -> Vec<Spec> {
             for a in accesses {
                 for b in accesses {
                     for store_flat in [true, false] {
-                        if store_flat || (a != Access::InPlace && b != Access::InPlace) {
-                            specs.push(kernel.spec([dtype; 3], [a.module(), b.module()], store_flat, 64, 4));
-                        }
+                        specs.push(kernel.spec([dtype; 3], [a, b], store_flat, 64, 4));
                     }
                 }
             }
         }
     }
     specs.extend(super::astype::all_kernels().into_iter().flat_map(|(kernel, from, to)| {
-        [true, false]
-            .map(|flat| kernel.spec([from, DType::UInt32, to], ["access/strided", "access/scalar"], flat, 64, 1))
+        [true, false].map(|flat| kernel.spec([from, DType::UInt32, to], [Access::Strided, Access::Scalar], flat, 64, 1))
     }));
     specs
 }

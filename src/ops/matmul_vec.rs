@@ -22,7 +22,7 @@ const NAME: &str = "matmul_vec";
 
 /// `w @ x` for a matrix, or a stack of them, and a vector, or a stack of them.
 pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
-    w.device().check_same(x.device(), NAME)?;
+    w.device().check_same(x.device(), NAME, ["w", "x"])?;
     let (&[.., n, k], &[.., x_k]) = (w.shape(), x.shape()) else {
         return Err(Error::Shape(format!(
             "{NAME}: w needs two axes or more and x one or more; w has shape {} and x {}",

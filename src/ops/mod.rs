@@ -74,7 +74,7 @@ impl Output {
             )));
         }
         check_writable(operation, "out=", out)?;
-        out.device().check_same(device, &format!("{operation}: out="))?;
+        out.device().check_same(device, operation, ["out=", "the result"])?;
         let conflict = inputs.iter().any(|input| shares_storage(input, out) && !in_place(input, out));
         if conflict {
             let target = Tensor::empty_like(device, layout, dtype, operation)?;

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "NumPy's memory is reached through its C interface")]
 
+use std::ffi::CString;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -88,8 +89,11 @@ fn native_dtype(descriptor: &Bound<'_, PyArrayDescr>) -> PyResult<Option<DType>>
 pub(super) fn dtype_argument(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<DType> {
     let fail = || {
         let names = DType::ALL.map(DType::name).join(", ");
-        let shown = obj.str().map_or_else(|_| "this object".into(), |text| text.to_string());
-        Error::DType(format!("{operation}: dtype={shown} is not one that devices share; the dtypes are {names}"))
+        let shown = obj.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
+        let wide =
+            PyArrayDescr::new(obj.py(), obj).is_ok_and(|d| matches!(d.kind(), b'f' | b'i' | b'u') && d.itemsize() == 8);
+        let hint = if wide { "; use the one of 32 bits" } else { "" };
+        Error::DType(format!("{operation}: dtype={shown} is not one that devices share; the dtypes are {names}{hint}"))
     };
     let text = obj.extract::<&str>().ok();
     if let Some(dtype) = text.and_then(DType::from_name) {
@@ -230,7 +234,12 @@ fn convert<'py>(
     let from = array.dtype();
     let target = match (from.kind(), from.itemsize()) {
         // A dtype that was asked for is no surprise: nothing is said, and nothing goes through a narrower one.
-        (b'f', 8) if wanted.is_some() => wanted.unwrap_or(DType::Float32),
+        (b'f', 8) if let Some(dtype) = wanted => {
+            if dtype.kind() == Kind::Int {
+                return saturated(array, dtype);
+            }
+            dtype
+        }
         (b'f', 8) => {
             float64_policy(py, operation, name, warn)?;
             DType::Float32
@@ -282,6 +291,16 @@ fn convert<'py>(
     Ok(converted?.cast_into::<PyUntypedArray>()?)
 }
 
+/// A float64 array as integers, converted as everywhere: towards zero, to the nearest that there is, NaN to 0.
+fn saturated<'py>(array: &Bound<'py, PyUntypedArray>, dtype: DType) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = array.py();
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let (low, high) = dtype.int_range();
+    let numbers = numpy.call_method1("nan_to_num", (array, true, 0.0, high as f64, low as f64))?;
+    let fitting = numpy.call_method1("clip", (numbers, low as f64, high as f64))?;
+    Ok(fitting.call_method1("astype", (descriptor(py, dtype)?,))?.cast_into::<PyUntypedArray>()?)
+}
+
 fn float64_policy(py: Python<'_>, operation: &str, name: &str, warn: bool) -> PyResult<()> {
     match FLOAT64.load(Ordering::Relaxed) {
         1 if warn => Err(Error::DType(format!(
@@ -290,9 +309,11 @@ fn float64_policy(py: Python<'_>, operation: &str, name: &str, warn: bool) -> Py
         ))
         .into()),
         0 if warn && !WARNED.swap(true, Ordering::Relaxed) => {
-            let message = c"float64 input is computed in float32, since GPUs have no float64 in common. \
-                Convert it beforehand, or set gpukern.config.float64 to 'cast' or 'error'.";
-            PyErr::warn(py, &errors::precision_warning(py), message, 2)
+            let message = format!(
+                "{operation}: {name} is float64 and is computed in float32, since GPUs have no float64 in common. \
+                 Convert it beforehand, or set gpukern.config.float64 to 'cast' or 'error'. This is said once."
+            );
+            PyErr::warn(py, &errors::precision_warning(py), &CString::new(message)?, 1)
         }
         _ => Ok(()),
     }
@@ -368,7 +389,7 @@ pub(super) fn to_new_array<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bo
 pub(super) fn on_device(argument: Argument, device: &Device, operation: &str) -> Result<Tensor> {
     match argument {
         Argument::Tensor(tensor) => {
-            tensor.device().check_same(device, operation)?;
+            tensor.device().check_same(device, operation, ["one operand", "another"])?;
             Ok(tensor)
         }
         Argument::Array(tensor) => tensor.to(device),

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 
-use super::enter;
+use super::{enter, errors, ops};
 use crate::cpu::memory;
 use crate::cpu::simd::Level;
 use crate::device::Device;
@@ -226,30 +226,38 @@ static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// A `device=` argument.
 pub(super) fn device_argument(py: Python<'_>, device: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Device>> {
-    let Some(device) = device else { return Ok(None) };
-    if let Ok(device) = device.cast::<PyDevice>() {
-        return Ok(Some(device.get().0.clone()));
-    }
-    let Ok(name) = device.extract::<String>() else {
-        let shown = device.get_type().name()?;
-        return Err(Error::Argument(format!("device= takes a name or a Device, not {shown}")).into());
-    };
-    enter(py, move || select::resolve(&name)).map(Some)
+    device.map(|device| named_device(py, device, "device=")).transpose()
 }
 
-/// The device that `use_device` or the environment asks for, if any.
-pub(super) fn ambient_device(py: Python<'_>) -> PyResult<Option<Device>> {
+/// A device, or the name of one.
+pub(super) fn named_device(py: Python<'_>, device: &Bound<'_, PyAny>, argument: &str) -> PyResult<Device> {
+    if let Ok(device) = device.cast::<PyDevice>() {
+        return Ok(device.get().0.clone());
+    }
+    let Ok(name) = device.extract::<String>() else {
+        let shown = device.repr()?;
+        return Err(Error::Argument(format!("{argument} takes a Device or the name of one, not {shown}")).into());
+    };
+    enter(py, move || select::resolve(&name))
+}
+
+/// The device that `use_device` asks for, if any.
+fn context_device(py: Python<'_>) -> PyResult<Option<Device>> {
     if CONTEXT_ENABLED.load(Ordering::Relaxed)
         && let Some(current) = CURRENT.get(py)
     {
         let device = current.bind(py).call_method0(pyo3::intern!(py, "get"))?;
-        if let Ok(device) = device.cast::<PyDevice>() {
-            return Ok(Some(device.get().0.clone()));
-        }
+        return Ok(device.cast::<PyDevice>().ok().map(|device| device.get().0.clone()));
     }
-    match select::environment_name() {
-        None => Ok(None),
-        Some(_) => enter(py, select::environment_device),
+    Ok(None)
+}
+
+/// The device that `use_device` or the environment asks for, if any.
+pub(super) fn ambient_device(py: Python<'_>) -> PyResult<Option<Device>> {
+    match (context_device(py)?, select::environment_name()) {
+        (Some(device), _) => Ok(Some(device)),
+        (None, None) => Ok(None),
+        (None, Some(_)) => enter(py, select::environment_device),
     }
 }
 
@@ -299,8 +307,8 @@ fn default_device(py: Python<'_>) -> PyResult<PyDevice> {
 /// >>> gk.get_device("cpu").kind
 /// 'cpu'
 #[pyfunction]
-fn get_device(py: Python<'_>, name: &str) -> PyResult<PyDevice> {
-    enter(py, || select::resolve(name).map(PyDevice))
+fn get_device(py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<PyDevice> {
+    named_device(py, name, "get_device: name").map(PyDevice)
 }
 
 /// Whether `get_device` finds a device of this name.
@@ -311,12 +319,12 @@ fn get_device(py: Python<'_>, name: &str) -> PyResult<PyDevice> {
 /// >>> gk.is_available("cpu"), gk.is_available("abacus")
 /// (True, False)
 #[pyfunction]
-fn is_available(py: Python<'_>, name: &str) -> PyResult<bool> {
-    enter(py, || match select::resolve(name) {
+fn is_available(py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match named_device(py, name, "is_available: name") {
         Ok(_) => Ok(true),
-        Err(Error::DeviceNotFound(_)) => Ok(false),
+        Err(error) if errors::is_not_found(py, &error) => Ok(false),
         Err(error) => Err(error),
-    })
+    }
 }
 
 /// Which device is chosen when nothing is said, and why each of the others is not.
@@ -328,7 +336,8 @@ fn is_available(py: Python<'_>, name: &str) -> PyResult<bool> {
 /// True
 #[pyfunction]
 fn explain(py: Python<'_>) -> PyResult<String> {
-    enter(py, || machine()?.explain())
+    let context = context_device(py)?;
+    enter(py, || machine()?.explain(context))
 }
 
 /// Wait until everything that was started has finished, on one device or on all.
@@ -359,7 +368,7 @@ fn _set_float64_policy(policy: &str) -> PyResult<()> {
 #[pyfunction]
 fn _profile_start(py: Python<'_>, device: &PyDevice) -> PyResult<()> {
     enter(py, || match &device.0 {
-        Device::Cpu(_) => Ok(()),
+        Device::Cpu(_) => ops::start_cpu_profile(),
         Device::Gpu(gpu) => gpu.context()?.start_profile(),
     })
 }
@@ -367,7 +376,7 @@ fn _profile_start(py: Python<'_>, device: &PyDevice) -> PyResult<()> {
 #[pyfunction]
 fn _profile_stop(py: Python<'_>, device: &PyDevice) -> PyResult<Vec<(&'static str, f64)>> {
     enter(py, || match &device.0 {
-        Device::Cpu(_) => Ok(Vec::new()),
+        Device::Cpu(_) => Ok(ops::stop_cpu_profile()),
         Device::Gpu(gpu) => gpu.context()?.stop_profile(),
     })
 }

@@ -89,6 +89,10 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
+pub(super) fn is_not_found(py: Python<'_>, error: &PyErr) -> bool {
+    CLASSES.get(py).is_some_and(|classes| error.is_instance(py, classes.device_not_found.bind(py)))
+}
+
 pub(super) fn precision_warning(py: Python<'_>) -> Bound<'_, PyType> {
     CLASSES.get(py).expect("made with the module").precision_warning.bind(py).clone()
 }

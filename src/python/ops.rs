@@ -1,5 +1,9 @@
 //! The operations as Python functions. A new one is a function here and its name in [`register`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use smallvec::SmallVec;
@@ -21,6 +25,31 @@ type Binary = fn(Operand<'_>, Operand<'_>, Option<&Tensor>) -> Result<Tensor>;
 
 /// Work on so few elements of the CPU device is done before another thread could take the interpreter.
 const SMALL: usize = 1 << 14;
+
+/// Operations on the CPU device while it is profiled, each with its seconds.
+static CPU_PROFILE: Mutex<Option<Vec<(&'static str, f64)>>> = Mutex::new(None);
+static CPU_PROFILED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn start_cpu_profile() -> Result<()> {
+    let mut profile = CPU_PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
+    if profile.is_some() {
+        return Err(Error::Device("profile: cpu is being profiled already".into()));
+    }
+    *profile = Some(Vec::new());
+    CPU_PROFILED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+pub(super) fn stop_cpu_profile() -> Vec<(&'static str, f64)> {
+    CPU_PROFILED.store(false, Ordering::Relaxed);
+    CPU_PROFILE.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+}
+
+fn note_cpu_time(name: &'static str, elapsed: Duration) {
+    if let Some(profile) = &mut *CPU_PROFILE.lock().unwrap_or_else(PoisonError::into_inner) {
+        profile.push((name, elapsed.as_secs_f64()));
+    }
+}
 
 /// Where the result of a call goes, as its arguments say.
 struct Call<'a, 'py> {
@@ -145,7 +174,11 @@ impl<'a, 'py> Call<'a, 'py> {
                 _ => Ok(result),
             }
         };
+        let started = CPU_PROFILED.load(Ordering::Relaxed).then(Instant::now);
         let result = if small { work()? } else { enter(py, work)? };
+        if let (Some(started), Device::Cpu(_)) = (started, result.device()) {
+            note_cpu_time(name, started.elapsed());
+        }
         let Some(object) = self.out_object else { return give(py, result, self.as_array) };
         if self.out.is_none() {
             fill_array(name, object, &result)?;
@@ -242,6 +275,16 @@ pub(super) fn call_matmul(
     arguments.push(argument(other, NAME, "the other operand")?);
     if reflected {
         arguments.swap(0, 1);
+    }
+    let axes = |argument: &Argument| match argument {
+        Argument::Tensor(tensor) | Argument::Array(tensor) => tensor.shape().len(),
+        Argument::Scalar(_) => 0,
+    };
+    if axes(&arguments[0]) == 1 && axes(&arguments[1]) == 1 {
+        return Err(Error::Shape(
+            "@: a vector times a vector is not offered; make the left one a matrix of one row, x.reshape(1, -1)".into(),
+        )
+        .into());
     }
     if let Argument::Tensor(right) | Argument::Array(right) = &arguments[1]
         && right.shape().len() != 1

@@ -11,7 +11,7 @@ use super::arrays::{
     self, Argument, argument, descriptor, dtype_argument, from_array, from_object, python_scalar, to_array,
     to_new_array,
 };
-use super::device::{PyDevice, device_argument, device_for_new};
+use super::device::{PyDevice, device_argument, device_for_new, named_device};
 use super::enter;
 use super::ops::call_binary;
 use crate::device::Device;
@@ -34,6 +34,25 @@ use crate::tensor::{Storage, Tensor};
 /// array([6., 8.], dtype=float32)
 #[pyclass(frozen, module = "gpukern", name = "Tensor")]
 pub(super) struct PyTensor(pub(super) Tensor);
+
+impl PyTensor {
+    /// The only element as a Python number; `name` is what the caller called.
+    fn only_element<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        if self.0.len() != 1 {
+            return Err(Error::Shape(format!(
+                "{name}: only a tensor of one element is a number; this one has shape {}",
+                show(self.0.shape())
+            ))
+            .into());
+        }
+        let array = to_new_array(py, &self.0)?;
+        // NumPy has no item() of its own for bfloat16.
+        if self.0.dtype() == DType::BFloat16 {
+            return array.call_method1("astype", ("float32",))?.call_method0("item");
+        }
+        array.call_method0(intern!(py, "item"))
+    }
+}
 
 #[pymethods]
 impl PyTensor {
@@ -112,7 +131,7 @@ impl PyTensor {
     /// >>> gk.ones(2, device="cpu").to("cpu").device.id
     /// 'cpu'
     fn to(&self, py: Python<'_>, device: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let device = device_argument(py, Some(device))?.expect("given");
+        let device = named_device(py, device, "to: device")?;
         enter(py, || self.0.to(&device).map(Self))
     }
 
@@ -157,19 +176,7 @@ impl PyTensor {
     /// >>> gk.full((1, 1), 2.5, device="cpu").item()
     /// 2.5
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if self.0.len() != 1 {
-            return Err(Error::Shape(format!(
-                "item: only a tensor of one element is a number; this one has shape {}",
-                show(self.0.shape())
-            ))
-            .into());
-        }
-        let array = to_new_array(py, &self.0)?;
-        // NumPy has no item() of its own for bfloat16.
-        if self.0.dtype() == DType::BFloat16 {
-            return array.call_method1("astype", ("float32",))?.call_method0("item");
-        }
-        array.call_method0(intern!(py, "item"))
+        self.only_element(py, "item")
     }
 
     /// The elements as nested lists of Python numbers.
@@ -249,23 +256,16 @@ impl PyTensor {
     }
 
     fn __float__(&self, py: Python<'_>) -> PyResult<f64> {
-        self.item(py)?.extract()
+        self.only_element(py, "float")?.extract()
     }
 
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let item = self.item(py)?;
+        let item = self.only_element(py, "int")?;
         py.get_type::<pyo3::types::PyInt>().call1((item,))
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
-        if self.0.len() != 1 {
-            return Err(Error::Shape(format!(
-                "bool: a tensor of shape {} is neither true nor false as a whole",
-                show(self.0.shape())
-            ))
-            .into());
-        }
-        self.item(py)?.is_truthy()
+        self.only_element(py, "bool")?.is_truthy()
     }
 
     fn __add__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -300,6 +300,28 @@ impl PyTensor {
         super::ops::call_matmul(py, &self.0, other, true)
     }
 
+    /// Comparing by identity, as Python would, gives an answer that is silently wrong.
+    fn __contains__(&self, _value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Err(Error::DType("in: a tensor does not look for values; use `value in t.numpy()`".into()).into())
+    }
+
+    fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
+        enter(py, || ops::copy(&self.0).map(Self))
+    }
+
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Self> {
+        self.__copy__(py)
+    }
+
+    /// A tensor without axes is formatted as its number, as NumPy does it.
+    fn __format__<'py>(slf: &Bound<'py, Self>, spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.get();
+        if this.0.shape().is_empty() && spec.len()? > 0 {
+            return this.only_element(slf.py(), "format")?.call_method1("__format__", (spec,));
+        }
+        slf.py().get_type::<PyAny>().call_method1("__format__", (slf, spec))
+    }
+
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let py = slf.py();
         py.import(intern!(py, "gpukern._repr"))?.call_method1(intern!(py, "show"), (slf,))?.extract()
@@ -318,7 +340,11 @@ fn subscript_entry(entry: &Bound<'_, PyAny>) -> PyResult<Index> {
     if let Ok(slice) = entry.cast::<PySlice>() {
         let part = |name| -> PyResult<Option<isize>> {
             let value = slice.getattr(name)?;
-            if value.is_none() { Ok(None) } else { clipped(&value).map(Some) }
+            match value.is_none() {
+                true => Ok(None),
+                false if value.hasattr("__index__")? => clipped(&value).map(Some),
+                false => Err(no_index(&value)?),
+            }
         };
         return Ok(Index::Slice { start: part("start")?, stop: part("stop")?, step: part("step")?.unwrap_or(1) });
     }
@@ -332,10 +358,14 @@ fn subscript_entry(entry: &Bound<'_, PyAny>) -> PyResult<Index> {
     if !is_bool && entry.hasattr("__index__")? && entry.cast::<PyUntypedArray>().is_err() {
         return Ok(Index::At(clipped(entry)?));
     }
-    let kind = entry.get_type().name()?;
-    Err(Error::DType(format!(
-        "indexing: a tensor takes integers, slices, '...' and None as indices, not {kind}; \
-         take the elements from .numpy() instead"
+    Err(no_index(entry)?)
+}
+
+fn no_index(entry: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    Ok(Error::DType(format!(
+        "indexing: a tensor takes integers, slices of integers, '...' and None as indices, not {}; \
+         for lists and arrays of indices use .numpy()",
+        entry.get_type().name()?
     ))
     .into())
 }

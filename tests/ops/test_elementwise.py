@@ -363,3 +363,27 @@ def test_assignment_operators_make_a_new_tensor(device):
     tensor += 1
     assert tensor.tolist() == [2, 2, 2]
     assert alias.tolist() == [1, 1, 1]
+
+
+# In place
+
+
+@binary
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16, INT8], ids=str)
+@pytest.mark.parametrize("other", [(7,), (5, 1), (1, 1), (5, 7)], ids=str)
+@pytest.mark.parametrize("view", [np.s_[:], np.s_[1:6, 2:9], np.s_[:10:2, ::-1]], ids=["whole", "inner", "step"])
+def test_in_place_beside_any_operand(device, op, dtype, other, view):
+    """Whether the result lies without gaps or not, and on either side of the operator."""
+    y = sample(dtype, other, 2)
+    for swapped in (False, True):
+        storage = sample(dtype, (5, 7) if view == np.s_[:] else (11, 9) if view == np.s_[1:6, 2:9] else (10, 7), 1)
+        tensor = gk.asarray(storage, device=device, copy=True)
+        x, out = storage[view].copy(), tensor[view]
+        operands, arrays = (out, gk.asarray(y, device=device)), (x, y)
+        if swapped:
+            operands, arrays = operands[::-1], arrays[::-1]
+        assert getattr(gk, op)(*operands, out=out) is out
+        assert_right(op, out.numpy(), *arrays, device=device)
+        rest = np.ones(storage.shape, bool)
+        rest[view] = False
+        assert_same(tensor.numpy()[rest], storage[rest])

@@ -2,11 +2,19 @@
 #![expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")]
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason is that of every block: the caller's promise")]
 
-use std::array::from_fn;
-
 use half::{bf16, f16};
 
 use super::Simd;
+
+/// An array of eight, made one by one: unlike `std::array::from_fn`, this is always inlined, and so becomes vectors.
+#[inline(always)]
+fn each<T: Copy + Default>(make: impl Fn(usize) -> T) -> [T; 8] {
+    let mut all = [T::default(); 8];
+    for (i, one) in all.iter_mut().enumerate() {
+        *one = make(i);
+    }
+    all
+}
 
 /// `FUSED`: multiply and add in one rounding, for targets where that is an instruction and not a library call.
 #[derive(Clone, Copy)]
@@ -15,7 +23,7 @@ pub(super) struct F32x8<const FUSED: bool>([f32; 8]);
 impl<const FUSED: bool> F32x8<FUSED> {
     #[inline(always)]
     fn zip(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
-        Self(from_fn(|i| operation(self.0[i], other.0[i])))
+        Self(each(|i| operation(self.0[i], other.0[i])))
     }
 }
 
@@ -33,13 +41,12 @@ impl<const FUSED: bool> Simd for F32x8<FUSED> {
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> Self {
-        let bits = unsafe { from.cast::<[u16; 8]>().read_unaligned() };
-        Self(from_fn(|i| f16_to_f32(bits[i])))
+        Self(f16_to_f32(unsafe { from.cast::<[u16; 8]>().read_unaligned() }))
     }
     #[inline(always)]
     unsafe fn load_bf16(from: *const bf16) -> Self {
         let bits = unsafe { from.cast::<[u16; 8]>().read_unaligned() };
-        Self(from_fn(|i| f32::from_bits(u32::from(bits[i]) << 16)))
+        Self(each(|i| f32::from_bits(u32::from(bits[i]) << 16)))
     }
     #[inline(always)]
     unsafe fn store_f32(self, to: *mut f32) {
@@ -47,12 +54,11 @@ impl<const FUSED: bool> Simd for F32x8<FUSED> {
     }
     #[inline(always)]
     unsafe fn store_f16(self, to: *mut f16) {
-        let bits: [u16; 8] = from_fn(|i| f32_to_f16(self.0[i]));
-        unsafe { to.cast::<[u16; 8]>().write_unaligned(bits) }
+        unsafe { to.cast::<[u16; 8]>().write_unaligned(f32_to_f16(self.0)) }
     }
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16) {
-        let bits: [u16; 8] = from_fn(|i| f32_to_bf16(self.0[i]));
+        let bits: [u16; 8] = each(|i| f32_to_bf16(self.0[i]));
         unsafe { to.cast::<[u16; 8]>().write_unaligned(bits) }
     }
 
@@ -74,9 +80,11 @@ impl<const FUSED: bool> Simd for F32x8<FUSED> {
     }
     #[inline(always)]
     fn fma(self, factor: Self, term: Self) -> Self {
-        Self(from_fn(|i| {
-            if FUSED { self.0[i].mul_add(factor.0[i], term.0[i]) } else { self.0[i] * factor.0[i] + term.0[i] }
-        }))
+        Self(each(
+            |i| {
+                if FUSED { self.0[i].mul_add(factor.0[i], term.0[i]) } else { self.0[i] * factor.0[i] + term.0[i] }
+            },
+        ))
     }
     #[inline(always)]
     fn min(self, other: Self) -> Self {
@@ -88,19 +96,19 @@ impl<const FUSED: bool> Simd for F32x8<FUSED> {
     }
     #[inline(always)]
     fn neg(self) -> Self {
-        Self(self.0.map(|a| -a))
+        Self(each(|i| -self.0[i]))
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        Self(self.0.map(f32::abs))
+        Self(each(|i| self.0[i].abs()))
     }
     #[inline(always)]
     fn less(self, other: Self) -> Self::Mask {
-        from_fn(|i| self.0[i] < other.0[i])
+        each(|i| self.0[i] < other.0[i])
     }
     #[inline(always)]
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
-        Self(from_fn(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
+        Self(each(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
     }
     #[inline(always)]
     fn scale(self, exponent: Self) -> Self {
@@ -124,26 +132,78 @@ fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
-/// Without branches, so that the compiler can do several at once. The arithmetic is on bit patterns: rebias the
-/// exponent, and let a subtraction normalise what was subnormal.
+/// `yes` if the condition holds, as arithmetic: a branch would keep the compiler from doing several at once.
 #[inline(always)]
-pub(crate) fn f16_to_f32(bits: u16) -> f32 {
+fn choose(condition: bool, yes: u32, no: u32) -> u32 {
+    let mask = u32::from(condition).wrapping_neg();
+    (yes & mask) | (no & !mask)
+}
+
+/// The compiler has no name for these instructions, which every 64-bit ARM has.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn f16_to_f32(bits: [u16; 8]) -> [f32; 8] {
+    use std::arch::aarch64::{float32x4_t, uint16x8_t};
+    let (low, high): (float32x4_t, float32x4_t);
+    unsafe {
+        let bits: uint16x8_t = std::mem::transmute(bits);
+        std::arch::asm!(
+            "fcvtl {low:v}.4s, {bits:v}.4h",
+            "fcvtl2 {high:v}.4s, {bits:v}.8h",
+            low = out(vreg) low, high = lateout(vreg) high, bits = in(vreg) bits,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+        std::mem::transmute([low, high])
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn f32_to_f16(values: [f32; 8]) -> [u16; 8] {
+    use std::arch::aarch64::{float32x4_t, uint16x8_t};
+    let bits: uint16x8_t;
+    unsafe {
+        let [low, high]: [float32x4_t; 2] = std::mem::transmute(values);
+        std::arch::asm!(
+            "fcvtn {bits:v}.4h, {low:v}.4s",
+            "fcvtn2 {bits:v}.8h, {high:v}.4s",
+            bits = out(vreg) bits, low = in(vreg) low, high = in(vreg) high,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+        std::mem::transmute(bits)
+    }
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+#[inline(always)]
+fn f16_to_f32(bits: [u16; 8]) -> [f32; 8] {
+    each(|i| one_f16_to_f32(bits[i]))
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+#[inline(always)]
+fn f32_to_f16(values: [f32; 8]) -> [u16; 8] {
+    each(|i| one_f32_to_f16(values[i]))
+}
+
+/// The exponent is rebiased, and a subtraction normalises what was subnormal.
+#[cfg(not(target_arch = "aarch64"))]
+#[inline(always)]
+fn one_f16_to_f32(bits: u16) -> f32 {
     const EXPONENT: u32 = 0x7c00 << 13;
     let shifted = (u32::from(bits) & 0x7fff) << 13;
     let rebiased = shifted + ((127 - 15) << 23);
     let special = rebiased + ((128 - 16) << 23);
     let subnormal = (f32::from_bits(rebiased + (1 << 23)) - f32::from_bits(113 << 23)).to_bits();
-    let magnitude = match shifted & EXPONENT {
-        EXPONENT => special,
-        0 => subnormal,
-        _ => rebiased,
-    };
+    let normal = choose(shifted & EXPONENT == EXPONENT, special, rebiased);
+    let magnitude = choose(shifted & EXPONENT == 0, subnormal, normal);
     f32::from_bits(magnitude | (u32::from(bits) & 0x8000) << 16)
 }
 
 /// Rounds to the nearest, ties to even; overflows to infinity.
+#[cfg(not(target_arch = "aarch64"))]
 #[inline(always)]
-pub(crate) fn f32_to_f16(value: f32) -> u16 {
+fn one_f32_to_f16(value: f32) -> u16 {
     const INFINITY: u32 = 255 << 23;
     const TOO_LARGE: u32 = (127 + 16) << 23;
     const SMALLEST_NORMAL: u32 = 113 << 23;
@@ -151,25 +211,19 @@ pub(crate) fn f32_to_f16(value: f32) -> u16 {
     const ALIGN: u32 = ((127 - 15) + (23 - 10) + 1) << 23;
     let sign = value.to_bits() & 0x8000_0000;
     let bits = value.to_bits() ^ sign;
-    let special = if bits > INFINITY { 0x7e00 } else { 0x7c00 };
+    let special = choose(bits > INFINITY, 0x7e00, 0x7c00);
     let subnormal = (f32::from_bits(bits) + f32::from_bits(ALIGN)).to_bits().wrapping_sub(ALIGN);
     let odd = (bits >> 13) & 1;
     let normal = bits.wrapping_sub((127 - 15) << 23).wrapping_add(0xfff + odd) >> 13;
-    let magnitude = if bits >= TOO_LARGE {
-        special
-    } else if bits < SMALLEST_NORMAL {
-        subnormal
-    } else {
-        normal
-    };
-    (magnitude | sign >> 16) as u16
+    let finite = choose(bits < SMALLEST_NORMAL, subnormal, normal);
+    (choose(bits >= TOO_LARGE, special, finite) | sign >> 16) as u16
 }
 
 /// Rounds to the nearest, ties to even; NaN stays NaN.
 #[inline(always)]
-pub(crate) fn f32_to_bf16(value: f32) -> u16 {
+fn f32_to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
     let quiet = bits | 0x0040_0000;
-    ((if value.is_nan() { quiet } else { rounded }) >> 16) as u16
+    (choose(value.is_nan(), quiet, rounded) >> 16) as u16
 }

@@ -137,16 +137,16 @@ mod square {
             /// # Safety
             /// Each of the lines is readable, and the rows of the tile are writable.
             pub(super) unsafe fn $name(from: *const u8, step: isize, to: *mut u8) {
-                let mut lines = [[0 as $type; $side]; $side];
-                for (i, line) in lines.iter_mut().enumerate() {
-                    // SAFETY: the caller's promise.
-                    *line =
-                        unsafe { from.wrapping_offset(i as isize * step).cast::<[$type; $side]>().read_unaligned() };
-                }
-                for i in 0..$side {
-                    let row: [$type; $side] = std::array::from_fn(|j| lines[j][i]);
-                    // SAFETY: the caller's promise.
-                    unsafe { to.cast::<$type>().add(i * TILE_COLUMNS).cast::<[$type; $side]>().write_unaligned(row) };
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let mut lines = [[0 as $type; $side]; $side];
+                    for (i, line) in lines.iter_mut().enumerate() {
+                        *line = from.wrapping_offset(i as isize * step).cast::<[$type; $side]>().read_unaligned();
+                    }
+                    for i in 0..$side {
+                        let row: [$type; $side] = std::array::from_fn(|j| lines[j][i]);
+                        to.add(i * TILE_COLUMNS * size_of::<$type>()).cast::<[$type; $side]>().write_unaligned(row);
+                    }
                 }
             }
         };

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "operations take views, whose memory they trust")]
 
 use super::*;
+use crate::cpu::simd::Simd;
 use crate::cpu::testing::{Array, Random, Value, for_each_index, random_shape};
 use crate::shape::Layout;
 
