@@ -170,7 +170,7 @@ impl Scalar {
     #[must_use]
     pub fn as_i64(self) -> i64 {
         match self {
-            Self::Bool(value) => value as i64,
+            Self::Bool(value) => i64::from(value),
             Self::Int(value) if value < 0 => i64::try_from(value).unwrap_or(i64::MIN),
             Self::Int(value) => i64::try_from(value).unwrap_or(i64::MAX),
             Self::Float(value) => value as i64,

@@ -301,6 +301,7 @@ impl PyTensor {
     }
 
     /// Comparing by identity, as Python would, gives an answer that is silently wrong.
+    #[expect(clippy::unused_self, reason = "Python passes it")]
     fn __contains__(&self, _value: &Bound<'_, PyAny>) -> PyResult<bool> {
         Err(Error::DType("in: a tensor does not look for values; use `value in t.numpy()`".into()).into())
     }
