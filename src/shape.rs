@@ -169,6 +169,10 @@ impl Layout {
                 show(&self.shape)
             )));
         }
+        let added = subscript.iter().filter(|i| matches!(i, Index::NewAxis)).count();
+        if self.ndim() + added > MAX_AXES {
+            return Err(Error::Shape(format!("indexing: more than the limit of {MAX_AXES} axes")));
+        }
         let mut view = Self { shape: Shape::new(), strides: Strides::new(), offset: self.offset };
         let mut axis = 0;
         let keep = |view: &mut Self, axis: &mut usize, count: usize| {

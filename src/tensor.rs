@@ -232,7 +232,7 @@ impl Tensor {
         if self.layout.dense_order().is_none() {
             return ops::contiguous(self)?.to_host(cpu);
         }
-        let host = Arc::new(HostBuffer::alloc(self.nbytes())?);
+        let host = Arc::new(HostBuffer::alloc(self.nbytes()).map_err(|error| error.within("read back"))?);
         // SAFETY: the new buffer has room for all elements.
         unsafe { self.read_into(host.as_mut_ptr())? };
         let layout = Layout { offset: 0, ..self.layout.clone() };

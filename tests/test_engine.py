@@ -374,3 +374,35 @@ def test_a_folder_that_cannot_be_written_is_no_trouble(gpu, tmp_path):
     script = COMPILED.format(device=gpu.id)
     assert run_script(script, GPUKERN_CACHE_DIR=str(blocked / "below")) == "right\n"
     assert run_script(script, GPUKERN_CACHE_DIR="off") == "right\n"
+
+
+# Signal handlers that compute
+
+HANDLER = """
+    import signal
+    device = gk.get_device({device!r})
+    x, small = gk.ones(1 << 22, device=device), gk.ones(3, device=device)
+    answers = []
+
+    def handler(number, frame):
+        try:
+            answers.append(small.numpy().tolist() == [1, 1, 1])
+        except gk.DeviceError as error:
+            answers.append("signal handler" in str(error))
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    while len(answers) < 10:
+        y = x
+        for _ in range(30):
+            y = gk.silu(y)
+        y.numpy()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(all(answers), small.numpy().tolist())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no alarm signal")
+def test_a_signal_handler_during_a_wait(gpu):
+    """It gets its answer or is told why not; nothing hangs."""
+    assert run_script(HANDLER.format(device=gpu.id)) == "True [1.0, 1.0, 1.0]\n"

@@ -737,3 +737,14 @@ def test_copy_between_settings_of_the_cpu():
     tensor[:] = 0
     assert shared.tolist() == [0, 0]
     assert copied.tolist() == [1, 2]
+
+
+def test_assignment_takes_what_numpy_takes(device):
+    """Leading axes of length 1, and wide integers that the tensor's dtype can hold."""
+    tensor = gk.zeros(3, device=device)
+    tensor[:] = np.float32([[[1, 2, 3]]])
+    assert tensor.tolist() == [1, 2, 3]
+    tensor[:] = np.array([2**40, 1, 1])
+    assert tensor.tolist() == [2**40, 1, 1]
+    with pytest.raises(gk.ShapeError, match="axes"):
+        tensor[(None,) * 70]

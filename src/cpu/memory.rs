@@ -14,7 +14,7 @@ mod physical;
 mod system;
 
 pub use copy::copy_bytes;
-pub(crate) use copy::copy_streamed;
+pub(crate) use copy::{copy_streamed, fill_streamed};
 
 /// Blocks begin at multiples of this: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;

@@ -41,6 +41,22 @@ pub struct Caps {
 pub const IMMEDIATE_BYTES: u32 = 128;
 
 impl Caps {
+    /// A device that can do everything.
+    pub const ANY: Self = Self {
+        subgroups: true,
+        subgroup_size: (4, 128),
+        f16: true,
+        immediates: true,
+        timestamps: true,
+        pipeline_cache: true,
+        binding: 1 << 31,
+        buffer: 1 << 40,
+        workgroup: 1024,
+        shared: 1 << 16,
+        alignment: 256,
+        groups: 65535,
+    };
+
     /// What an adapter offers.
     #[must_use]
     pub fn of(adapter: &wgpu::Adapter) -> Self {
@@ -53,7 +69,8 @@ impl Caps {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
             // Whole 16-byte groups, so that every kernel's view of a binding divides evenly.
-            binding: limits.max_storage_buffer_binding_size & !15,
+            // No more than places of 32 bits reach, which not every backend makes sure of.
+            binding: (limits.max_storage_buffer_binding_size.min(1 << 31) - 16) & !15,
             buffer: limits.max_buffer_size & !15,
             workgroup: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             shared: limits.max_compute_workgroup_storage_size,
@@ -104,9 +121,9 @@ impl Caps {
                 },
                 Some(("binding", value)) => caps.binding = caps.binding.min(bytes(word, value, 4096)? & !15),
                 Some(("buffer", value)) => caps.buffer = caps.buffer.min(bytes(word, value, 4096)? & !15),
-                Some(("shared", value)) => caps.shared = caps.shared.min(bytes(word, value, 4096)? as u32),
+                Some(("shared", value)) => caps.shared = u64::from(caps.shared).min(bytes(word, value, 4096)?) as u32,
                 Some(("workgroup", value)) => caps.workgroup = caps.workgroup.min(count(word, value, 16)?),
-                Some(("groups", value)) => caps.groups = caps.groups.min(count(word, value, 1)?),
+                Some(("groups", value)) => caps.groups = caps.groups.min(count(word, value, 1024)?),
                 Some(_) => return Err(unknown(word, GPU_WORDS)),
             }
         }

@@ -159,10 +159,8 @@ impl Machine {
             generation: fork::generation(),
             _instance: instance,
         };
-        // Reports a malformed GPUKERN_CAPS even where there is no GPU to apply it to.
-        if let Some(adapter) = machine.adapters.first() {
-            adapter.caps.lowered(&machine.gpu_caps).map_err(|e| e.within("GPUKERN_CAPS"))?;
-        }
+        // A malformed GPUKERN_CAPS is reported even where there is no GPU to apply it to.
+        Caps::ANY.lowered(&machine.gpu_caps).map_err(|e| e.within("GPUKERN_CAPS"))?;
         Ok(machine)
     }
 
@@ -212,6 +210,9 @@ impl Machine {
 
     /// The best device that opens. Software adapters are never taken: the CPU device is faster.
     pub fn best(&self) -> Result<Device> {
+        if self.is_inherited() && self.adapters.iter().any(|adapter| adapter.kind != Kind::Software) {
+            return Err(fork::inherited("auto"));
+        }
         for device in self.devices()? {
             match &device {
                 Device::Cpu(_) => return Ok(device),

@@ -176,8 +176,7 @@ impl Context {
                 owner.check()?;
             }
         }
-        self.stream().dispatch(self, dispatch);
-        Ok(())
+        self.stream().dispatch(self, dispatch)
     }
 
     pub(super) fn note_submission(&self, index: wgpu::SubmissionIndex) {
@@ -253,6 +252,7 @@ impl Context {
     pub(crate) fn release_memory(&self) -> Result<()> {
         self.synchronize()?;
         self.memory.empty();
+        *self.readback() = Readback::default();
         self.stream().release();
         // The driver frees what was dropped when it is polled next.
         let _ = self.raw.poll(wgpu::PollType::Poll);
@@ -280,10 +280,11 @@ impl Context {
 
     /// The kernels since [`Self::start_profile`], each with its seconds.
     pub(crate) fn stop_profile(&self) -> Result<Vec<(&'static str, f64)>> {
-        self.check()?;
         let mut stream = self.stream();
-        stream.collect_profile(self);
-        Ok(stream.profile.take().map(|profile| profile.finished).unwrap_or_default())
+        let collected = self.check().and_then(|()| stream.collect_profile(self));
+        // Whatever happened, it is over.
+        let profile = stream.profile.take();
+        collected.map(|()| profile.map(|profile| profile.finished).unwrap_or_default())
     }
 
     /// Writes newly compiled pipelines to disk.

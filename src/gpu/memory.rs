@@ -70,10 +70,19 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Free {
-    by_size: FxHashMap<u64, Vec<(wgpu::Buffer, u64)>>,
+    by_size: FxHashMap<u64, Shelf>,
     bytes: u64,
+    /// Counts requests, to tell which sizes were asked for long ago.
+    requests: u64,
     /// Counts the times that buffers were let go, so that bind groups that hold them can be let go too.
     evictions: u64,
+}
+
+/// The free buffers of one size.
+#[derive(Default)]
+struct Shelf {
+    buffers: Vec<(wgpu::Buffer, u64)>,
+    last_request: u64,
 }
 
 impl Pool {
@@ -107,7 +116,11 @@ impl Pool {
         let size = size_class(bytes).min(self.largest);
         let pooled = {
             let mut free = self.free();
-            let found = free.by_size.get_mut(&size).and_then(Vec::pop);
+            free.requests += 1;
+            let now = free.requests;
+            let shelf = free.by_size.entry(size).or_default();
+            shelf.last_request = now;
+            let found = shelf.buffers.pop();
             if found.is_some() {
                 free.bytes -= size;
             }
@@ -152,13 +165,20 @@ impl Pool {
     fn give_back(&self, raw: wgpu::Buffer, id: u64, size: u64) {
         self.in_use.fetch_sub(size, Ordering::Relaxed);
         let mut free = self.free();
-        // Keep at most half of the memory waiting for reuse.
-        if free.bytes + size <= self.limit / 2 {
-            free.bytes += size;
-            free.by_size.entry(size).or_default().push((raw, id));
-        } else {
+        // At most half of the memory waits for reuse. Sizes that nobody asked for lately make room.
+        let mut dropped = Vec::new();
+        while free.bytes + size > self.limit / 2 {
+            let oldest = free.by_size.iter().filter(|(_, shelf)| !shelf.buffers.is_empty());
+            let Some(oldest) = oldest.min_by_key(|(_, shelf)| shelf.last_request).map(|(&size, _)| size) else { break };
+            let shelf = free.by_size.remove(&oldest).expect("found above");
+            free.bytes -= oldest * shelf.buffers.len() as u64;
+            dropped.push(shelf);
             free.evictions += 1;
         }
+        free.bytes += size;
+        free.by_size.entry(size).or_default().buffers.push((raw, id));
+        drop(free);
+        drop(dropped);
     }
 
     /// Lets go of every pooled buffer.

@@ -59,7 +59,6 @@ pub(crate) use shader_params;
 pub(crate) struct Pipeline {
     pub(crate) raw: wgpu::ComputePipeline,
     pub(crate) bindings: wgpu::BindGroupLayout,
-    pub(crate) label: &'static str,
 }
 
 pub(crate) struct Pipelines {
@@ -126,7 +125,7 @@ impl Pipelines {
         if let Some(disk) = &self.disk {
             disk.changed.store(true, Ordering::Relaxed);
         }
-        Ok(Pipeline { raw, bindings, label: spec.label })
+        Ok(Pipeline { raw, bindings })
     }
 
     /// Writes what the driver compiled to disk, if that is new.

@@ -27,6 +27,8 @@ pub(crate) struct Binding<'a> {
 
 /// One launch of a kernel.
 pub(crate) struct Dispatch<'a> {
+    /// What profiles call it.
+    pub(crate) label: &'static str,
     pub(crate) pipeline: &'a Arc<Pipeline>,
     /// The inputs (none where the kernel uses none), then the output.
     pub(crate) bindings: &'a [Option<Binding<'a>>],
@@ -90,17 +92,17 @@ impl Stream {
     }
 
     /// Records a launch.
-    pub(super) fn dispatch(&mut self, context: &Context, dispatch: &Dispatch<'_>) {
+    pub(super) fn dispatch(&mut self, context: &Context, dispatch: &Dispatch<'_>) -> Result<()> {
         if self.uniforms.as_ref().is_some_and(Uniforms::is_full) {
             self.submit(context);
         }
         if self.profile.as_ref().is_some_and(Profile::is_full) {
-            self.collect_profile(context);
+            self.collect_profile(context)?;
         }
         let group = self.bind_group(context, dispatch);
         let uniform_offset = self.uniforms.as_mut().map(|uniforms| uniforms.push(dispatch.params));
         if self.pass.is_none() {
-            let timestamps = self.profile.as_mut().map(|profile| profile.next(dispatch.pipeline.label));
+            let timestamps = self.profile.as_mut().map(|profile| profile.next(dispatch.label));
             let queries = self.profile.as_ref().map(|profile| profile.queries.clone());
             let pass = self.encoder(&context.raw).begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
@@ -134,6 +136,7 @@ impl Stream {
         if self.dispatches >= MAX_DISPATCHES || self.bytes >= MAX_BYTES {
             self.submit(context);
         }
+        Ok(())
     }
 
     fn bind_group(&mut self, context: &Context, dispatch: &Dispatch<'_>) -> wgpu::BindGroup {
@@ -203,8 +206,8 @@ impl Stream {
     }
 
     /// Reads the times of the profiled kernels so far.
-    pub(super) fn collect_profile(&mut self, context: &Context) {
-        let Some(mut profile) = self.profile.take() else { return };
+    pub(super) fn collect_profile(&mut self, context: &Context) -> Result<()> {
+        let Some(mut profile) = self.profile.take() else { return Ok(()) };
         self.end_pass();
         let count = profile.pending.len() as u32 * 2;
         if count > 0 {
@@ -213,9 +216,10 @@ impl Stream {
             let bytes = u64::from(count) * 8;
             encoder.copy_buffer_to_buffer(&profile.resolved, 0, &profile.readable, 0, bytes);
             self.submit(context);
-            profile.read(context, bytes);
         }
+        let read = if count > 0 { profile.read(context, u64::from(count) * 8) } else { Ok(()) };
         self.profile = Some(profile);
+        read
     }
 
     /// After a fork: forgets everything without touching it.
@@ -305,25 +309,26 @@ pub(super) struct Profile {
 
 const MAX_PROFILED: u32 = 1024;
 
+/// A buffer for the times of as many kernels.
+fn timestamps(context: &Context, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    context.raw.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("timestamps"),
+        size: u64::from(MAX_PROFILED) * 16,
+        usage,
+        mapped_at_creation: false,
+    })
+}
+
 impl Profile {
     pub(super) fn new(context: &Context) -> Self {
-        let bytes = u64::from(MAX_PROFILED) * 16;
-        let buffer = |usage| {
-            context.raw.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("timestamps"),
-                size: bytes,
-                usage,
-                mapped_at_creation: false,
-            })
-        };
         Self {
             queries: context.raw.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("timestamps"),
                 ty: wgpu::QueryType::Timestamp,
                 count: MAX_PROFILED * 2,
             }),
-            resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
-            readable: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
+            resolved: timestamps(context, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
+            readable: timestamps(context, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
             period: f64::from(context.queue.get_timestamp_period()),
             pending: Vec::new(),
             finished: Vec::new(),
@@ -339,7 +344,7 @@ impl Profile {
         self.pending.len() as u32 * 2 - 2
     }
 
-    fn read(&mut self, context: &Context, bytes: u64) {
+    fn read(&mut self, context: &Context, bytes: u64) -> Result<()> {
         let labels = std::mem::take(&mut self.pending);
         let read: Result<()> = context.with_mapped(&self.readable, bytes, |data| {
             for (label, pair) in labels.into_iter().zip(data.chunks_exact(16)) {
@@ -347,9 +352,11 @@ impl Profile {
                 self.finished.push((label, tick(8).saturating_sub(tick(0)) as f64 * self.period * 1e-9));
             }
         });
-        if let Err(error) = read {
-            log::warn!("kernel times could not be read: {error}");
+        if read.is_err() {
+            // Still mapped, or about to be.
+            self.readable = timestamps(context, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
         }
+        read
     }
 }
 

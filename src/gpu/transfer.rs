@@ -148,6 +148,26 @@ impl Context {
     pub(crate) unsafe fn read_back(&self, from: &GpuBuffer, offset: u64, to: *mut u8, bytes: usize) -> Result<()> {
         self.check()?;
         let mut readback = self.readback();
+        // SAFETY: the caller's promise.
+        let result = unsafe { self.read_chunks(&mut readback, from, offset, to, bytes) };
+        if result.is_err() {
+            // What is still mapped or under way is not used again.
+            *readback = Readback::default();
+        }
+        result
+    }
+
+    /// # Safety
+    /// As for [`Self::read_back`].
+    #[expect(unsafe_code, reason = "writes memory through a pointer")]
+    unsafe fn read_chunks(
+        &self,
+        readback: &mut Readback,
+        from: &GpuBuffer,
+        offset: u64,
+        to: *mut u8,
+        bytes: usize,
+    ) -> Result<()> {
         // Copies move whole words: begin at the word that the first byte is in.
         let skip = (offset % 4) as usize;
         let (start, total) = (offset - skip as u64, bytes + skip);
@@ -157,38 +177,29 @@ impl Context {
         while landed < total {
             while sent < total && flying.len() < MAX_CHUNKS {
                 let part = (total - sent).min(chunk as usize);
-                let buffer = self.readback_chunk(&mut readback, chunk, flying.len())?;
+                let buffer = self.readback_chunk(readback, chunk, flying.len())?;
                 let state = self.send(from, start + sent as u64, &buffer, part)?;
                 flying.push_back((buffer, sent, part, state));
                 sent += part;
             }
             let (buffer, at, part, state) = flying.pop_front().expect("something is under way");
-            let waited = self.wait_until(|| state.load(Ordering::Acquire) != PENDING);
-            let copied = waited.and_then(|()| {
-                if state.load(Ordering::Acquire) == FAILED {
-                    self.check()?;
-                    return Err(Error::Device(format!("{}: a result could not be mapped", self.device.id)));
-                }
-                let view = buffer
-                    .get_mapped_range(..align_up(part as u64, 4))
-                    .map_err(|error| Error::Device(format!("{}: a result is not mapped: {error}", self.device.id)))?;
-                let skip_here = if at == 0 { skip } else { 0 };
-                // SAFETY: the view holds `part` bytes, and `to` has room for all of them but the skipped ones.
-                unsafe { copy_bytes(to.add(at + skip_here - skip), view[skip_here..].as_ptr(), part - skip_here) };
-                Ok(())
-            });
-            if let Err(error) = copied {
-                // What is still mapped or under way is not used again.
-                readback.small = None;
-                readback.large.clear();
-                return Err(error);
+            self.wait_until(|| state.load(Ordering::Acquire) != PENDING)?;
+            if state.load(Ordering::Acquire) == FAILED {
+                self.check()?;
+                return Err(Error::Device(format!("{}: a result could not be mapped", self.device.id)));
             }
+            let view = buffer
+                .get_mapped_range(..align_up(part as u64, 4))
+                .map_err(|error| Error::Device(format!("{}: a result is not mapped: {error}", self.device.id)))?;
+            let skip_here = if at == 0 { skip } else { 0 };
+            // SAFETY: the view holds `part` bytes, and `to` has room for all of them but the skipped ones.
+            unsafe { copy_bytes(to.add(at + skip_here - skip), view[skip_here..].as_ptr(), part - skip_here) };
+            drop(view);
             buffer.unmap();
             landed += part;
             if chunk != SMALL {
                 // Keeps the order of use: the chunk that landed first is free first.
-                let first = readback.large.remove(0);
-                readback.large.push(first);
+                readback.large.rotate_left(1);
             }
         }
         Ok(())

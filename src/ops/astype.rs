@@ -53,7 +53,13 @@ pub fn assign(target: &Tensor, value: Operand<'_>) -> Result<()> {
         }
         Operand::Tensor(source) => {
             source.device().check_same(target.device(), NAME, ["the value", "the tensor"])?;
-            let layout = source.layout().broadcast_to(target.shape(), NAME)?;
+            // Leading axes of length 1 do not count, as in NumPy.
+            let mut layout = source.layout().clone();
+            while layout.ndim() > target.shape().len() && layout.shape[0] == 1 {
+                layout.shape.remove(0);
+                layout.strides.remove(0);
+            }
+            let layout = layout.broadcast_to(target.shape(), NAME)?;
             let source = source.with_layout(layout);
             if source.same_elements(target) {
                 return Ok(());

@@ -403,7 +403,11 @@ impl Launch<'_> {
             Some(i) => (0..piece.shape.len())
                 .max_by_key(|&axis| piece.strides[i][axis].unsigned_abs() * (piece.shape[axis] - 1))
                 .expect("a piece has axes"),
-            None if piece.shape.len() > AXES || count > MAX_COUNT => 0,
+            // The shortest axis makes the fewest pieces.
+            None if piece.shape.len() > AXES => {
+                (0..piece.shape.len()).min_by_key(|&axis| piece.shape[axis]).expect("a piece has axes")
+            }
+            None if count > MAX_COUNT => 0,
             None => return self.dispatch(piece, count),
         };
         let length = piece.shape[axis];
@@ -513,6 +517,7 @@ impl Launch<'_> {
             unused: [0; 2],
         };
         self.context.record(&Dispatch {
+            label: self.kernel.name,
             pipeline: &pipeline,
             bindings: &bindings,
             params: bytemuck::bytes_of(&params),

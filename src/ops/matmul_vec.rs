@@ -179,6 +179,11 @@ const fn word(dtype: DType) -> DType {
     }
 }
 
+/// About half of a length, so that whole groups of four stay together where there are several.
+const fn halved(length: usize) -> usize {
+    if length > 8 { (length / 2).next_multiple_of(4) } else { length.div_ceil(2) }
+}
+
 /// How a product is cut so that everything fits its binding: into equal parts of each axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cut {
@@ -207,7 +212,7 @@ impl Product<'_> {
             && to_the_end
             && out.layout().offset % 4 == 0
             && self.fit(context) == whole
-            && self.splits(context, self.columns) == 1
+            && self.splits(context, self.columns, 1) == 1
     }
 
     /// Whether the matrix lies in memory column by column.
@@ -269,10 +274,15 @@ impl Product<'_> {
             let length = [&mut part.batches, &mut part.rows, &mut part.columns];
             for (i, length) in length.into_iter().enumerate() {
                 if i == axis {
-                    // Whole groups of four stay together.
-                    *length = if *length > 8 { (*length / 2).next_multiple_of(4) } else { length.div_ceil(2) };
+                    *length = halved(*length);
                 }
             }
+        }
+        // The sums of all parts of the columns are bound together, to be added up.
+        let parts = self.columns.div_ceil(part.columns);
+        while parts > 1 && parts * part.batches * part.rows * 4 > room && part.batches * part.rows > 4 {
+            let length = if part.batches > 1 { &mut part.batches } else { &mut part.rows };
+            *length = halved(*length);
         }
         // Rows of several batches are only neighbours in the result if the batches are whole.
         if part.rows < self.rows {
@@ -285,7 +295,7 @@ impl Product<'_> {
     fn columns_in_parts(&self, context: &Context, result: &Tensor, first_row: usize, part: usize) -> Result<()> {
         let count = self.batches * self.rows;
         let parts = self.columns.div_ceil(part);
-        let splits = self.splits(context, part);
+        let splits = self.splits(context, part, parts);
         let total = parts * splits;
         let partial = match total {
             1 => None,
@@ -311,14 +321,14 @@ impl Product<'_> {
     }
 
     /// How many workgroups share a row, so that a matrix of few rows keeps the whole GPU busy.
-    fn splits(&self, context: &Context, columns: usize) -> usize {
+    fn splits(&self, context: &Context, columns: usize, parts: usize) -> usize {
         let count = self.batches * self.rows;
         let (wanted, least) = if self.by_columns() {
             ((1_usize << 17).div_ceil(count.div_ceil(4)), 64)
         } else {
             (1024_usize.div_ceil(count.div_ceil(4)), 4096)
         };
-        let most = (context.caps().binding as usize - 512) / 4 / count;
+        let most = (context.caps().binding as usize - 512) / 4 / (count * parts);
         wanted.min(columns / least).min(most).max(1)
     }
 
@@ -383,6 +393,7 @@ impl Product<'_> {
             count.div_ceil(4) * splits
         };
         context.record(&Dispatch {
+            label: NAME,
             pipeline: &pipeline,
             bindings: &[Some(w.binding), Some(x.binding), Some(out_window.binding)],
             params: bytemuck::bytes_of(&params),
@@ -413,6 +424,7 @@ impl Product<'_> {
             splits: splits as u32,
         };
         context.record(&Dispatch {
+            label: "matmul_vec: sum of parts",
             pipeline: &pipeline,
             bindings: &[Some(from.binding), Some(to.binding)],
             params: bytemuck::bytes_of(&params),

@@ -115,16 +115,26 @@ pub(super) enum Argument {
 
 /// Reads an operand: a tensor, an array, a Python number, or anything that NumPy understands.
 pub(super) fn argument(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Argument> {
+    argument_as(obj, operation, name, None)
+}
+
+/// The same for one that will have the dtype `wanted` in the end.
+pub(super) fn argument_as(
+    obj: &Bound<'_, PyAny>,
+    operation: &str,
+    name: &str,
+    wanted: Option<DType>,
+) -> PyResult<Argument> {
     if let Ok(tensor) = obj.cast_exact::<PyTensor>() {
         return Ok(Argument::Tensor(tensor.get().0.clone()));
     }
     if let Ok(array) = obj.cast::<PyUntypedArray>() {
-        return Ok(Argument::Array(from_array(array, operation, name, true, None)?));
+        return Ok(Argument::Array(from_array(array, operation, name, true, wanted)?));
     }
     if let Some(scalar) = python_scalar(obj, operation, name)? {
         return Ok(Argument::Scalar(scalar));
     }
-    Ok(Argument::Array(from_object(obj, operation, name, None)?))
+    Ok(Argument::Array(from_object(obj, operation, name, wanted)?))
 }
 
 /// A Python bool, int or float; not NumPy's scalars, of which float64 is a subclass of float.

@@ -11,7 +11,7 @@ use crate::cpu::memory;
 use crate::cpu::simd::Level;
 use crate::device::Device;
 use crate::device::select::{self, machine};
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// A device that computes: a GPU, or the CPU.
 ///
@@ -148,11 +148,11 @@ impl PyDevice {
 struct Memory(Device);
 
 impl Memory {
-    fn usage(&self) -> Result<memory::Usage> {
-        Ok(match &self.0 {
-            Device::Cpu(_) => memory::usage(),
-            Device::Gpu(gpu) => gpu.context()?.usage(),
-        })
+    fn usage(&self, py: Python<'_>) -> PyResult<memory::Usage> {
+        match &self.0 {
+            Device::Cpu(_) => Ok(memory::usage()),
+            Device::Gpu(gpu) => enter(py, || Ok(gpu.context()?.usage())),
+        }
     }
 }
 
@@ -160,38 +160,38 @@ impl Memory {
 impl Memory {
     /// Bytes of tensors that are alive.
     #[getter]
-    fn in_use(&self) -> PyResult<usize> {
-        Ok(self.usage()?.in_use)
+    fn in_use(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.usage(py)?.in_use)
     }
 
     /// Bytes kept for reuse.
     #[getter]
-    fn pooled(&self) -> PyResult<usize> {
-        Ok(self.usage()?.pooled)
+    fn pooled(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.usage(py)?.pooled)
     }
 
     /// The most bytes that were ever in use.
     #[getter]
-    fn peak(&self) -> PyResult<usize> {
-        Ok(self.usage()?.peak)
+    fn peak(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.usage(py)?.peak)
     }
 
     /// Bytes that the device has.
     #[getter]
-    fn limit(&self) -> PyResult<usize> {
-        Ok(self.usage()?.limit)
+    fn limit(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.usage(py)?.limit)
     }
 
     /// How often memory was reused.
     #[getter]
-    fn hits(&self) -> PyResult<u64> {
-        Ok(self.usage()?.hits)
+    fn hits(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.usage(py)?.hits)
     }
 
     /// How often new memory was needed.
     #[getter]
-    fn misses(&self) -> PyResult<u64> {
-        Ok(self.usage()?.misses)
+    fn misses(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.usage(py)?.misses)
     }
 
     /// Give all memory that is kept for reuse back to the system.
@@ -205,9 +205,9 @@ impl Memory {
         })
     }
 
-    fn __repr__(&self) -> PyResult<String> {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         use crate::error::Bytes;
-        let usage = self.usage()?;
+        let usage = self.usage(py)?;
         let show = |bytes: usize| Bytes(bytes as u64);
         Ok(format!(
             "<gpukern.Memory of {}: {} in use, {} pooled, {} peak, {} in all>",

@@ -1,6 +1,6 @@
 //! Errors as Python exceptions. Each class is a `gpukern.Error` and the built-in class that a caller would expect.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pyo3::exceptions::{
     PyException, PyIndexError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyUserWarning,
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// The classes, once the module has made them.
 struct Classes {
@@ -29,6 +29,8 @@ struct Classes {
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
 
 thread_local! {
+    /// Whether this thread runs signal handlers in the middle of a wait.
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
     /// What a signal handler raised while the engine waited.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
@@ -123,11 +125,28 @@ impl From<Error> for PyErr {
 
 /// Runs Python's signal handlers, and keeps what they raise for [`Error::Interrupted`].
 pub(super) fn interrupted() -> bool {
-    Python::attach(|py| match py.check_signals() {
-        Ok(()) => false,
-        Err(error) => {
-            RAISED.with(|raised| *raised.borrow_mut() = Some(error));
-            true
+    Python::attach(|py| {
+        IN_HANDLER.set(true);
+        let result = py.check_signals();
+        IN_HANDLER.set(false);
+        match result {
+            Ok(()) => false,
+            Err(error) => {
+                RAISED.with(|raised| *raised.borrow_mut() = Some(error));
+                true
+            }
         }
     })
+}
+
+/// Refuses work that a signal handler asks for while this thread waits for a device, whose locks it holds.
+pub(super) fn check_not_in_handler() -> Result<()> {
+    if IN_HANDLER.get() {
+        return Err(Error::Device(
+            "this was called from a signal handler that interrupted a wait for a device; \
+             let the handler only take note, and do the work afterwards"
+                .into(),
+        ));
+    }
+    Ok(())
 }

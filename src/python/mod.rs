@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 /// The one door through which work leaves Python: releases the interpreter lock while the engine computes or waits,
 /// and hands over what was logged meanwhile. A panic, which would be our mistake, ends here as an exception.
 fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    errors::check_not_in_handler()?;
     let result = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
     logging::hand_over(py)?;
     let result = result.unwrap_or_else(|panic| {

@@ -8,7 +8,7 @@ use pyo3::types::{PyEllipsis, PyList, PySlice, PyTuple};
 use smallvec::SmallVec;
 
 use super::arrays::{
-    self, Argument, argument, descriptor, dtype_argument, from_array, from_object, python_scalar, to_array,
+    self, Argument, argument_as, descriptor, dtype_argument, from_array, from_object, python_scalar, to_array,
     to_new_array,
 };
 use super::device::{PyDevice, device_argument, device_for_new, named_device};
@@ -232,7 +232,7 @@ impl PyTensor {
 
     fn __setitem__(&self, py: Python<'_>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let target = self.0.index(&subscript(key)?)?;
-        match argument(value, "assignment", "the value")? {
+        match argument_as(value, "assignment", "the value", Some(target.dtype()))? {
             Argument::Scalar(scalar) => enter(py, || ops::assign(&target, scalar.into())),
             Argument::Tensor(source) => enter(py, || ops::assign(&target, (&source).into())),
             Argument::Array(source) => enter(py, || ops::assign(&target, (&source.to(target.device())?).into())),

@@ -227,3 +227,11 @@ def test_the_same_bits_every_time(device, dtype, shape):
     gk.silu(gk.ones((333, 77), device=device)).numpy()
     second = gk.matmul_vec(gk.asarray(w.copy(), device=device), gk.asarray(x, device=device)).numpy()
     assert_same(second, first)
+
+
+@pytest.mark.parametrize("shape", [(10_000, 7), (3, 10_001, 5), (2, 4_097, 64)], ids=str)
+def test_tall_matrices_in_fortran_order(device, shape):
+    """Their columns are cut first where bindings are small, and the sums of all parts must fit one, too."""
+    w, x = sample(FLOAT32, shape, 1), sample(FLOAT32, shape[-1], 2)
+    columns_first = np.swapaxes(np.ascontiguousarray(np.swapaxes(w, -1, -2)), -1, -2)
+    check(device, "matmul_vec", columns_first, x)

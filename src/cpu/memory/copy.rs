@@ -47,13 +47,24 @@ pub unsafe fn copy_bytes(destination: *mut u8, source: *const u8, len: usize) {
 /// # Safety
 /// As for [`std::ptr::copy_nonoverlapping`].
 pub(crate) unsafe fn copy_streamed(level: Level, destination: *mut u8, source: *const u8, len: usize) {
-    level.run(Streamed { destination, source, len });
+    level.run(Streamed { destination, source, len, repeat: false });
+}
+
+/// Fills memory with a pattern, past the caches, by this thread.
+///
+/// # Safety
+/// The pattern is 64 bytes long, and `destination` has room for `len` bytes and the alignment of an element of which the
+/// pattern consists.
+pub(crate) unsafe fn fill_streamed(level: Level, destination: *mut u8, pattern: *const u8, len: usize) {
+    level.run(Streamed { destination, source: pattern, len, repeat: true });
 }
 
 struct Streamed {
     destination: *mut u8,
     source: *const u8,
     len: usize,
+    /// The source is a pattern as long as the widest vector.
+    repeat: bool,
 }
 
 impl Kernel for Streamed {
@@ -61,19 +72,21 @@ impl Kernel for Streamed {
 
     #[inline(always)]
     fn run<V: Simd>(self) {
-        let Self { destination, source, len } = self;
+        let Self { destination, source, len, repeat } = self;
         let width = size_of::<V>();
         let before = destination.align_offset(width).min(len);
         let whole = (len - before) / width * width;
-        // SAFETY: the parts before, in and after the aligned middle make up `len` bytes.
+        let step = usize::from(!repeat);
+        // SAFETY: the parts before, in and after the aligned middle make up `len` bytes. None but the middle is longer
+        // than a pattern, and the middle reads one vector of it at a time.
         unsafe {
             destination.copy_from_nonoverlapping(source, before);
             let mut place = before;
             while place < before + whole {
-                V::load_f32(source.add(place).cast()).stream_f32(destination.add(place).cast());
+                V::load_f32(source.add(place * step).cast()).stream_f32(destination.add(place).cast());
                 place += width;
             }
-            destination.add(place).copy_from_nonoverlapping(source.add(place), len - place);
+            destination.add(place).copy_from_nonoverlapping(source.add(place * step), len - place);
         }
         V::fence();
     }

@@ -10,7 +10,7 @@ mod loops;
 
 use self::loops::{Fence, Loop, STEP};
 use crate::cpu::convert::{self, BLOCK, Block, Number, Truth};
-use crate::cpu::memory::copy_streamed;
+use crate::cpu::memory::{copy_streamed, fill_streamed};
 use crate::cpu::simd::Level;
 use crate::cpu::walk::{self, Operand, Run};
 use crate::cpu::{CpuDevice, View, ViewMut};
@@ -228,15 +228,20 @@ unsafe fn copy_run(level: Level, size: usize, run: &Run<2>, stream: bool) {
     let [source, target] = run.places;
     let [from_step, to_step] = run.steps;
     let unit = size as isize;
+    let stream = stream && run.len * size >= STREAM_RUN;
     // SAFETY: the caller's promise; the block has room for `BLOCK` elements.
     unsafe {
         if from_step == unit && to_step == unit {
-            if stream && run.len * size >= STREAM_RUN {
+            if stream {
                 copy_streamed(level, target, source, run.len * size);
             } else {
                 // The same elements may be copied onto themselves.
                 target.copy_from(source, run.len * size);
             }
+        } else if to_step == unit && from_step == 0 && stream {
+            let mut pattern = Block::new();
+            convert::gather(size, source, 0, pattern.as_mut_ptr(), STEP);
+            fill_streamed(level, target, pattern.as_mut_ptr(), run.len * size);
         } else if to_step == unit {
             convert::gather(size, source, from_step, target, run.len);
         } else if from_step == unit {

@@ -212,6 +212,10 @@ fn large_results_by_threads_and_past_the_caches() {
             for i in 0..len as isize {
                 assert_eq!(out.get(i + second).float(), value(i + first), "{i} on {device:?}");
             }
+            // SAFETY: as above.
+            unsafe { cast(device, number, out.view_mut()) };
+            assert!((0..len as isize).all(|i| out.get(i + second).float() == 0.5), "{device:?}");
+            assert!([0, 1, 2].iter().all(|&i| i >= second || out.get(i).float() == 7.0), "{device:?}");
             let mut wide = Array::new(DType::Float32, &[len + 3], || Value::Float(7.0));
             wide.layout = from(second, 1);
             // SAFETY: as above.
