@@ -53,8 +53,9 @@ class Run:
 
 def measure(case: Case, run: Run) -> None:
     """Take one sample."""
-    # A pause lets other engines' threads go to sleep; a first call, which does not count, wakes this engine's.
-    time.sleep(0.005)
+    # A pause lets other engines' threads go to sleep, for which OpenBLAS takes some 30 ms; a first call, which does
+    # not count, wakes this engine's.
+    time.sleep(0.04)
     own = run.call()
     run.engine.synchronize()
     if case.clock == "own":
