@@ -249,7 +249,7 @@ impl Context {
     }
 
     /// Runs everything recorded and gives all pooled memory back to the driver.
-    pub(crate) fn release_memory(&self) -> Result<()> {
+    pub fn release_memory(&self) -> Result<()> {
         self.synchronize()?;
         self.memory.empty();
         *self.readback() = Readback::default();
@@ -259,12 +259,12 @@ impl Context {
         Ok(())
     }
 
-    pub(crate) fn usage(&self) -> Usage {
+    pub fn usage(&self) -> Usage {
         self.memory.usage()
     }
 
     /// From now on every kernel is timed.
-    pub(crate) fn start_profile(&self) -> Result<()> {
+    pub fn start_profile(&self) -> Result<()> {
         self.check()?;
         if !self.caps().timestamps {
             return Err(Error::Device(format!("profile: {} cannot time kernels", self.device.id)));
@@ -279,7 +279,7 @@ impl Context {
     }
 
     /// The kernels since [`Self::start_profile`], each with its seconds.
-    pub(crate) fn stop_profile(&self) -> Result<Vec<(&'static str, f64)>> {
+    pub fn stop_profile(&self) -> Result<Vec<(&'static str, f64)>> {
         let mut stream = self.stream();
         let collected = self.check().and_then(|()| stream.collect_profile(self));
         // Whatever happened, it is over.
@@ -295,7 +295,7 @@ impl Context {
     }
 
     /// Destroys the device, as a driver reset would.
-    pub(crate) fn lose(&self) {
+    pub fn lose(&self) {
         self.raw.destroy();
         let _ = self.raw.poll(wgpu::PollType::Poll);
         // Destroying is reported through the callback only on some backends.

@@ -60,19 +60,7 @@ impl Output {
         let Some(out) = out else {
             return Ok(Self { target: Tensor::empty_like(device, layout, dtype, operation)?, copy_to: None });
         };
-        if out.shape() != layout.shape.as_slice() {
-            return Err(Error::Shape(format!(
-                "{operation}: out= has shape {}, but the result has shape {}",
-                show(out.shape()),
-                show(&layout.shape)
-            )));
-        }
-        if out.dtype() != dtype {
-            return Err(Error::DType(format!(
-                "{operation}: out= has dtype {}, but the result has dtype {dtype}",
-                out.dtype()
-            )));
-        }
+        check_out(operation, out.shape(), out.dtype().name(), &layout.shape, dtype)?;
         check_writable(operation, "out=", out)?;
         out.device().check_same(device, operation, ["out=", "the result"])?;
         let conflict = inputs.iter().any(|input| shares_storage(input, out) && !in_place(input, out));
@@ -93,6 +81,27 @@ impl Output {
             }
         }
     }
+}
+
+/// Refuses an `out=` that is not exactly of the result's shape and dtype.
+pub(crate) fn check_out(
+    operation: &str,
+    out_shape: &[usize],
+    out_dtype: &str,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<()> {
+    if out_shape != shape {
+        return Err(Error::Shape(format!(
+            "{operation}: out= has shape {}, but the result has shape {}",
+            show(out_shape),
+            show(shape)
+        )));
+    }
+    if out_dtype != dtype.name() {
+        return Err(Error::DType(format!("{operation}: out= has dtype {out_dtype}, but the result has dtype {dtype}")));
+    }
+    Ok(())
 }
 
 /// Refuses to write where that is not allowed or has no clear meaning.

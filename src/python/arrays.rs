@@ -43,6 +43,18 @@ pub(super) fn set_float64_policy(policy: &str) -> Result<()> {
     Ok(())
 }
 
+/// Looks up everything of NumPy's that is looked up once. Done while the module is made: a signal handler that came in
+/// between and asked for the same would wait for itself.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    descriptors(py)?;
+    py.get_type::<HostMemory>();
+    // Any function of NumPy's C interface fetches all of it.
+    numpy::dtype::<f32>(py);
+    // SAFETY: the interpreter lock is held.
+    let _ = unsafe { get_type_object(py, NpyTypes::PyArray_Type) };
+    Ok(())
+}
+
 /// NumPy's descriptors of our types, in the order of [`DType::ALL`].
 fn descriptors(py: Python<'_>) -> PyResult<&[Py<PyArrayDescr>; 8]> {
     static DESCRIPTORS: PyOnceLock<[Py<PyArrayDescr>; 8]> = PyOnceLock::new();

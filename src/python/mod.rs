@@ -36,6 +36,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     logging::install(py)?;
     crate::interrupt::install(errors::interrupted);
     errors::register(module)?;
+    arrays::prepare(py)?;
     device::register(module)?;
     tensor::register(module)?;
     ops::register(module)?;

@@ -164,7 +164,7 @@ impl<'a, 'py> Call<'a, 'py> {
                 Some(out) => {
                     ops::check_writable(name, "out=", out)?;
                     let result = compute(&ready, None)?;
-                    check_out(name, out, &result)?;
+                    ops::check_out(name, out.shape(), out.dtype().name(), result.shape(), result.dtype())?;
                     ops::assign(out, (&result.to(out.device())?).into())?;
                     return Ok(out.clone());
                 }
@@ -191,45 +191,15 @@ impl<'a, 'py> Call<'a, 'py> {
 fn fill_array(name: &str, out: Any<'_, '_>, result: &Tensor) -> PyResult<()> {
     let py = out.py();
     let array = out.cast::<PyUntypedArray>().map_err(PyErr::from)?;
-    if !array.dtype().is_equiv_to(&descriptor(py, result.dtype())?) {
-        return Err(Error::DType(format!(
-            "{name}: out= has dtype {}, but the result has dtype {}",
-            array.dtype().str()?,
-            result.dtype()
-        ))
-        .into());
-    }
-    if array.shape() != result.shape() {
-        return Err(Error::Shape(format!(
-            "{name}: out= has shape {}, but the result has shape {}",
-            show(array.shape()),
-            show(result.shape())
-        ))
-        .into());
-    }
+    // A misaligned array of the right dtype is equivalent to it; big-endian ones are not.
+    let own = array.dtype().is_equiv_to(&descriptor(py, result.dtype())?);
+    let shown = if own { result.dtype().name().to_string() } else { array.dtype().str()?.to_string() };
+    ops::check_out(name, array.shape(), &shown, result.shape(), result.dtype())?;
     if !out.getattr("flags")?.getattr("writeable")?.is_truthy()? {
         return Err(Error::Argument(format!("{name}: out= is read-only; give a writable array")).into());
     }
     let values = give(py, result.clone(), true)?;
     py.import("numpy")?.call_method1("copyto", (out, values)).map(drop)
-}
-
-fn check_out(name: &str, out: &Tensor, result: &Tensor) -> Result<()> {
-    if out.shape() != result.shape() {
-        return Err(Error::Shape(format!(
-            "{name}: out= has shape {}, but the result has shape {}",
-            show(out.shape()),
-            show(result.shape())
-        )));
-    }
-    if out.dtype() != result.dtype() {
-        return Err(Error::DType(format!(
-            "{name}: out= has dtype {}, but the result has dtype {}",
-            out.dtype(),
-            result.dtype()
-        )));
-    }
-    Ok(())
 }
 
 fn fail_out(name: &str, wanted: &str) -> PyErr {
