@@ -43,6 +43,17 @@ impl Layout {
         Self { shape: shape.into(), strides, offset: 0 }
     }
 
+    /// Without gaps, from the storage's beginning, with the axes lying in memory in the given order, slowest first.
+    #[must_use]
+    pub fn dense(shape: &[usize], order: &[usize]) -> Self {
+        let ordered: Shape = order.iter().map(|&axis| shape[axis]).collect();
+        let mut inverse: SmallVec<[usize; 6]> = SmallVec::from_elem(0, order.len());
+        for (place, &axis) in order.iter().enumerate() {
+            inverse[axis] = place;
+        }
+        Self::contiguous(&ordered).permuted(&inverse)
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.shape.iter().product()

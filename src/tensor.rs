@@ -208,12 +208,7 @@ impl Tensor {
         let Some(order) = self.layout.dense_order() else {
             return ops::contiguous(self)?.upload(device);
         };
-        let sorted = Layout::contiguous(&self.layout.permuted(&order).shape);
-        let mut inverse = vec![0; order.len()];
-        for (place, &axis) in order.iter().enumerate() {
-            inverse[axis] = place;
-        }
-        let target = Self::empty_like(device, sorted.permuted(&inverse), self.dtype, "to")?;
+        let target = Self::empty_like(device, Layout::dense(self.shape(), &order), self.dtype, "to")?;
         let view = self.view();
         let buffer = target.gpu_buffer();
         // SAFETY: the elements of a dense layout are `nbytes` from its first one on, and the storage is alive.

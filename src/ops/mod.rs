@@ -134,10 +134,5 @@ pub(crate) fn result_layout(shape: &[usize], inputs: &[&Layout]) -> Layout {
     if inputs.iter().any(|layout| layout.shape.as_slice() == shape && layout.is_contiguous()) {
         return Layout::contiguous(shape);
     }
-    let ordered: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
-    let mut inverse = vec![0; order.len()];
-    for (place, &axis) in order.iter().enumerate() {
-        inverse[axis] = place;
-    }
-    Layout::contiguous(&ordered).permuted(&inverse)
+    Layout::dense(shape, &order)
 }
