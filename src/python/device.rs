@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 
-use super::{enter, errors, ops};
+use super::{call, enter, errors};
 use crate::cpu::memory;
 use crate::cpu::simd::Level;
 use crate::device::Device;
@@ -368,7 +368,7 @@ fn _set_float64_policy(policy: &str) -> PyResult<()> {
 #[pyfunction]
 fn _profile_start(py: Python<'_>, device: &PyDevice) -> PyResult<()> {
     enter(py, || match &device.0 {
-        Device::Cpu(_) => ops::start_cpu_profile(),
+        Device::Cpu(_) => call::start_cpu_profile(),
         Device::Gpu(gpu) => gpu.context()?.start_profile(),
     })
 }
@@ -376,7 +376,7 @@ fn _profile_start(py: Python<'_>, device: &PyDevice) -> PyResult<()> {
 #[pyfunction]
 fn _profile_stop(py: Python<'_>, device: &PyDevice) -> PyResult<Vec<(&'static str, f64)>> {
     enter(py, || match &device.0 {
-        Device::Cpu(_) => Ok(ops::stop_cpu_profile()),
+        Device::Cpu(_) => Ok(call::stop_cpu_profile()),
         Device::Gpu(gpu) => gpu.context()?.stop_profile(),
     })
 }

@@ -1,6 +1,7 @@
 //! The Python module `gpukern._native`. Everything that knows Python is in this folder.
 
 mod arrays;
+mod call;
 mod device;
 mod errors;
 mod logging;

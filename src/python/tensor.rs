@@ -13,7 +13,8 @@ use super::arrays::{
 };
 use super::device::{PyDevice, device_argument, device_for_new, named_device};
 use super::enter;
-use super::ops::call_binary;
+use super::ops::elementwise::call_binary;
+use super::ops::matmul_vec::call_matmul;
 use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::{DType, Kind, Scalar};
@@ -293,11 +294,11 @@ impl PyTensor {
     }
 
     fn __matmul__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        super::ops::call_matmul(py, &self.0, other, false)
+        call_matmul(py, &self.0, other, false)
     }
 
     fn __rmatmul__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        super::ops::call_matmul(py, &self.0, other, true)
+        call_matmul(py, &self.0, other, true)
     }
 
     /// Comparing by identity, as Python would, gives an answer that is silently wrong.

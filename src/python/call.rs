@@ -1,4 +1,4 @@
-//! The operations as Python functions. A new one is a function here and its name in [`register`].
+//! The way of a call from Python into an operation and back: arguments, device, `out=`, arrays in and out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,12 +16,10 @@ use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
-use crate::ops::{self, Operand, elementwise};
-use crate::shape::show;
+use crate::ops::{self, Operand};
 use crate::tensor::Tensor;
 
-type Any<'a, 'py> = &'a Bound<'py, PyAny>;
-type Binary = fn(Operand<'_>, Operand<'_>, Option<&Tensor>) -> Result<Tensor>;
+pub(super) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 
 /// Work on so few elements of the CPU device is done before another thread could take the interpreter.
 const SMALL: usize = 1 << 14;
@@ -52,7 +50,7 @@ fn note_cpu_time(name: &'static str, elapsed: Duration) {
 }
 
 /// Where the result of a call goes, as its arguments say.
-struct Call<'a, 'py> {
+pub(super) struct Call<'a, 'py> {
     py: Python<'py>,
     name: &'static str,
     device: Device,
@@ -65,16 +63,24 @@ struct Call<'a, 'py> {
 }
 
 /// An operand on the device of the call.
-enum Ready {
+pub(super) enum Ready {
     Tensor(Tensor),
     Scalar(Scalar),
 }
 
 impl Ready {
-    fn operand(&self) -> Operand<'_> {
+    pub(super) fn operand(&self) -> Operand<'_> {
         match self {
             Self::Tensor(tensor) => tensor.into(),
             Self::Scalar(scalar) => (*scalar).into(),
+        }
+    }
+
+    /// The tensor, where no number was let in.
+    pub(super) fn tensor(&self) -> &Tensor {
+        match self {
+            Self::Tensor(tensor) => tensor,
+            Self::Scalar(_) => unreachable!("numbers were made tensors"),
         }
     }
 }
@@ -82,7 +88,7 @@ impl Ready {
 impl<'a, 'py> Call<'a, 'py> {
     /// Chooses the device: the `device=` argument, that of the tensors, that of `use_device`, that of the environment,
     /// and else, with arrays alone, the CPU device: these operations take less time than moving arrays to a GPU.
-    fn new(
+    pub(super) fn new(
         py: Python<'py>,
         name: &'static str,
         arguments: &[Argument],
@@ -133,7 +139,7 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     /// Moves the operands to the device, computes, and gives the result the form that the caller expects.
-    fn run(
+    pub(super) fn run(
         self,
         arguments: SmallVec<[Argument; 2]>,
         compute: impl FnOnce(&[Ready], Option<&Tensor>) -> Result<Tensor> + Send,
@@ -206,70 +212,8 @@ fn fail_out(name: &str, wanted: &str) -> PyErr {
     Error::Argument(format!("{name}: out= must be {wanted}")).into()
 }
 
-/// An operator on a tensor and something else; `NotImplemented` for what is no operand.
-pub(super) fn call_binary(
-    py: Python<'_>,
-    name: &'static str,
-    operation: Binary,
-    tensor: &Tensor,
-    other: &Bound<'_, PyAny>,
-    reflected: bool,
-) -> PyResult<Py<PyAny>> {
-    if !is_operand(other)? {
-        return Ok(py.NotImplemented());
-    }
-    let other = argument(other, name, "the other operand")?;
-    let mut arguments: SmallVec<[Argument; 2]> = SmallVec::new();
-    arguments.push(Argument::Tensor(tensor.clone()));
-    arguments.push(other);
-    if reflected {
-        arguments.swap(0, 1);
-    }
-    Call::new(py, name, &arguments, None, None)?
-        .run(arguments, |ready, out| operation(ready[0].operand(), ready[1].operand(), out))
-}
-
-/// `@`: a matrix, or a stack of them, times a vector.
-pub(super) fn call_matmul(
-    py: Python<'_>,
-    tensor: &Tensor,
-    other: &Bound<'_, PyAny>,
-    reflected: bool,
-) -> PyResult<Py<PyAny>> {
-    const NAME: &str = "matmul_vec";
-    if !is_operand(other)? {
-        return Ok(py.NotImplemented());
-    }
-    let mut arguments: SmallVec<[Argument; 2]> = SmallVec::new();
-    arguments.push(Argument::Tensor(tensor.clone()));
-    arguments.push(argument(other, NAME, "the other operand")?);
-    if reflected {
-        arguments.swap(0, 1);
-    }
-    let axes = |argument: &Argument| match argument {
-        Argument::Tensor(tensor) | Argument::Array(tensor) => tensor.shape().len(),
-        Argument::Scalar(_) => 0,
-    };
-    if axes(&arguments[0]) == 1 && axes(&arguments[1]) == 1 {
-        return Err(Error::Shape(
-            "@: a vector times a vector is not offered; make the left one a matrix of one row, x.reshape(1, -1)".into(),
-        )
-        .into());
-    }
-    if let Argument::Tensor(right) | Argument::Array(right) = &arguments[1]
-        && right.shape().len() != 1
-    {
-        return Err(Error::Shape(format!(
-            "@: the right operand has shape {}; only a vector can stand there. For stacks of vectors use matmul_vec",
-            show(right.shape())
-        ))
-        .into());
-    }
-    matmul_vec_of(py, arguments, None, None)
-}
-
 /// Whether an operator should try: an array-like or a number, not a string or some foreign object.
-fn is_operand(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn is_operand(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
     use pyo3::types::{PyFloat, PyInt, PyList, PyTuple};
     Ok(obj.is_instance_of::<PyTensor>()
         || obj.is_instance_of::<PyFloat>()
@@ -280,167 +224,29 @@ fn is_operand(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
         || obj.hasattr("__array__")?)
 }
 
-fn matmul_vec_of(
+/// Calls an operation on tensors only: an operand that is a number becomes one without axes.
+pub(super) fn call_on_tensors(
     py: Python<'_>,
-    mut arguments: SmallVec<[Argument; 2]>,
+    name: &'static str,
+    operands: &[(Any<'_, '_>, &str)],
     out: Option<Any<'_, '_>>,
     device: Option<Any<'_, '_>>,
+    compute: impl FnOnce(&[&Tensor], Option<&Tensor>) -> Result<Tensor> + Send,
 ) -> PyResult<Py<PyAny>> {
-    for argument in &mut arguments {
-        // A number has no axes; the operation says so.
-        if let Argument::Scalar(scalar) = argument {
-            *argument = Argument::Array(ops::full("matmul_vec", &cpu()?, &[], *scalar, scalar.own_dtype())?);
-        }
-    }
-    Call::new(py, "matmul_vec", &arguments, out, device)?.run(arguments, |ready, out| match ready {
-        [Ready::Tensor(w), Ready::Tensor(x)] => ops::matmul_vec(w, x, out),
-        _ => unreachable!("two tensors"),
+    let arguments = operands
+        .iter()
+        .map(|(operand, label)| Ok(tensor_argument(argument(operand, name, label)?, name)?))
+        .collect::<PyResult<SmallVec<[Argument; 2]>>>()?;
+    Call::new(py, name, &arguments, out, device)?.run(arguments, |ready, out| {
+        let tensors: SmallVec<[&Tensor; 4]> = ready.iter().map(Ready::tensor).collect();
+        compute(&tensors, out)
     })
 }
 
-/// Defines the Python functions of the elementwise operations.
-macro_rules! elementwise_functions {
-    ($($(#[$document:meta])* $kind:ident $name:ident;)*) => {
-        $(elementwise_functions!(@$kind $name $(#[$document])*);)*
-
-        fn register_elementwise(module: &Bound<'_, PyModule>) -> PyResult<()> {
-            $(module.add_function(wrap_pyfunction!($name, module)?)?;)*
-            Ok(())
-        }
-    };
-    (@binary $name:ident $(#[$document:meta])*) => {
-        $(#[$document])*
-        #[pyfunction]
-        #[pyo3(signature = (x1, x2, /, *, out = None, device = None))]
-        fn $name(
-            py: Python<'_>,
-            x1: &Bound<'_, PyAny>,
-            x2: &Bound<'_, PyAny>,
-            out: Option<&Bound<'_, PyAny>>,
-            device: Option<&Bound<'_, PyAny>>,
-        ) -> PyResult<Py<PyAny>> {
-            binary(py, stringify!($name), elementwise::$name, [(x1, "x1"), (x2, "x2")], out, device)
-        }
-    };
-    (@unary $name:ident $(#[$document:meta])*) => {
-        $(#[$document])*
-        #[pyfunction]
-        #[pyo3(signature = (x, /, *, out = None, device = None))]
-        fn $name(
-            py: Python<'_>,
-            x: &Bound<'_, PyAny>,
-            out: Option<&Bound<'_, PyAny>>,
-            device: Option<&Bound<'_, PyAny>>,
-        ) -> PyResult<Py<PyAny>> {
-            unary(py, stringify!($name), elementwise::$name, x, out, device)
-        }
-    };
-}
-
-elementwise_functions! {
-    /// The sum of two arrays or tensors, element by element; "or" on bools.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np, gpukern as gk
-    /// >>> gk.add(np.float32([1, 2]), 0.5)
-    /// array([1.5, 2.5], dtype=float32)
-    binary add;
-
-    /// The difference of two arrays or tensors, element by element.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np, gpukern as gk
-    /// >>> gk.subtract(np.float32([[1], [2]]), np.float32([1, 2]))
-    /// array([[ 0., -1.],
-    ///        [ 1.,  0.]], dtype=float32)
-    binary subtract;
-
-    /// The product of two arrays or tensors, element by element; "and" on bools.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np, gpukern as gk
-    /// >>> gk.multiply(np.int32([1, 2, 3]), 2)
-    /// array([2, 4, 6], dtype=int32)
-    binary multiply;
-
-    /// ``x / (1 + exp(-x))``, element by element; also known as swish.
-    ///
-    /// Examples
-    /// --------
-    /// >>> import numpy as np, gpukern as gk
-    /// >>> gk.silu(np.float32([0, 1, -1])).round(4)
-    /// array([ 0.    ,  0.7311, -0.2689], dtype=float32)
-    unary silu;
-}
-
-fn binary(
-    py: Python<'_>,
-    name: &'static str,
-    operation: Binary,
-    operands: [(&Bound<'_, PyAny>, &str); 2],
-    out: Option<&Bound<'_, PyAny>>,
-    device: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Py<PyAny>> {
-    let mut arguments: SmallVec<[Argument; 2]> = SmallVec::new();
-    for (operand, label) in operands {
-        arguments.push(argument(operand, name, label)?);
+/// The argument, with a number made an array without axes.
+pub(super) fn tensor_argument(argument: Argument, name: &'static str) -> Result<Argument> {
+    match argument {
+        Argument::Scalar(scalar) => Ok(Argument::Array(ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?)),
+        other => Ok(other),
     }
-    // Two Python numbers are computed like two arrays of their own types.
-    if let [Argument::Scalar(scalar), Argument::Scalar(_)] = arguments[..] {
-        arguments[0] = Argument::Array(ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?);
-    }
-    Call::new(py, name, &arguments, out, device)?
-        .run(arguments, |ready, out| operation(ready[0].operand(), ready[1].operand(), out))
-}
-
-fn unary(
-    py: Python<'_>,
-    name: &'static str,
-    operation: fn(&Tensor, Option<&Tensor>) -> Result<Tensor>,
-    x: &Bound<'_, PyAny>,
-    out: Option<&Bound<'_, PyAny>>,
-    device: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Py<PyAny>> {
-    let x = match argument(x, name, "x")? {
-        Argument::Scalar(scalar) => Argument::Array(ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?),
-        other => other,
-    };
-    let mut arguments: SmallVec<[Argument; 2]> = SmallVec::new();
-    arguments.push(x);
-    Call::new(py, name, &arguments, out, device)?.run(arguments, |ready, out| match ready {
-        [Ready::Tensor(x)] => operation(x, out),
-        _ => unreachable!("one tensor"),
-    })
-}
-
-/// Matrix times vector, ``w[..., n, k]`` times ``x[..., k]``: leading axes broadcast.
-///
-/// float16 and bfloat16 are read as they are and summed in float32; integers are summed in int32.
-///
-/// Examples
-/// --------
-/// >>> import numpy as np, gpukern as gk
-/// >>> gk.matmul_vec(np.float32([[1, 2, 3], [4, 5, 6]]), np.float32([1, 2, 3]))
-/// array([14., 32.], dtype=float32)
-#[pyfunction]
-#[pyo3(signature = (w, x, /, *, out = None, device = None))]
-fn matmul_vec(
-    py: Python<'_>,
-    w: &Bound<'_, PyAny>,
-    x: &Bound<'_, PyAny>,
-    out: Option<&Bound<'_, PyAny>>,
-    device: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Py<PyAny>> {
-    let mut arguments: SmallVec<[Argument; 2]> = SmallVec::new();
-    arguments.push(argument(w, "matmul_vec", "w")?);
-    arguments.push(argument(x, "matmul_vec", "x")?);
-    matmul_vec_of(py, arguments, out, device)
-}
-
-pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    register_elementwise(module)?;
-    module.add_function(wrap_pyfunction!(matmul_vec, module)?)
 }
