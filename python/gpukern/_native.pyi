@@ -110,6 +110,35 @@ class Tensor:
     def __rsub__(self, value: _Operand, /) -> Tensor: ...
     def __mul__(self, value: _Operand, /) -> Tensor: ...
     def __rmul__(self, value: _Operand, /) -> Tensor: ...
+    def __truediv__(self, value: _Operand, /) -> Tensor: ...
+    def __rtruediv__(self, value: _Operand, /) -> Tensor: ...
+    def __floordiv__(self, value: _Operand, /) -> Tensor: ...
+    def __rfloordiv__(self, value: _Operand, /) -> Tensor: ...
+    def __mod__(self, value: _Operand, /) -> Tensor: ...
+    def __rmod__(self, value: _Operand, /) -> Tensor: ...
+    def __and__(self, value: _Operand, /) -> Tensor: ...
+    def __rand__(self, value: _Operand, /) -> Tensor: ...
+    def __or__(self, value: _Operand, /) -> Tensor: ...
+    def __ror__(self, value: _Operand, /) -> Tensor: ...
+    def __xor__(self, value: _Operand, /) -> Tensor: ...
+    def __rxor__(self, value: _Operand, /) -> Tensor: ...
+    def __lshift__(self, value: _Operand, /) -> Tensor: ...
+    def __rlshift__(self, value: _Operand, /) -> Tensor: ...
+    def __rshift__(self, value: _Operand, /) -> Tensor: ...
+    def __rrshift__(self, value: _Operand, /) -> Tensor: ...
+    def __pow__(self, value: _Operand, mod: None = None, /) -> Tensor: ...
+    def __rpow__(self, value: _Operand, mod: None = None, /) -> Tensor: ...
+    def __neg__(self) -> Tensor: ...
+    def __pos__(self) -> Tensor: ...
+    def __abs__(self) -> Tensor: ...
+    def __invert__(self) -> Tensor: ...
+    def __eq__(self, value: object, /) -> Tensor: ...  # type: ignore[override]
+    def __ne__(self, value: object, /) -> Tensor: ...  # type: ignore[override]
+    def __lt__(self, value: _Operand, /) -> Tensor: ...
+    def __le__(self, value: _Operand, /) -> Tensor: ...
+    def __gt__(self, value: _Operand, /) -> Tensor: ...
+    def __ge__(self, value: _Operand, /) -> Tensor: ...
+    __hash__: None  # type: ignore[assignment]
     def __matmul__(self, value: Tensor | NDArray[Any], /) -> Tensor: ...
     def __rmatmul__(self, value: NDArray[Any], /) -> Tensor: ...
 
@@ -161,11 +190,117 @@ class _Binary(Protocol):
         self, x1: _Host, x2: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
     ) -> NDArray[Any]: ...
 
-add: _Binary
-multiply: _Binary
-silu: _Unary
-subtract: _Binary
+class _Gated(Protocol):
+    @overload
+    def __call__(
+        self, gate: Tensor, up: _Operand, *, out: Tensor | None = None, device: _DeviceLike | None = None
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self, gate: _Operand, up: Tensor, *, out: Tensor | None = None, device: _DeviceLike | None = None
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self, gate: _Host, up: _Host, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+    ) -> NDArray[Any]: ...
 
+abs: _Unary
+add: _Binary
+bitwise_and: _Binary
+bitwise_invert: _Unary
+bitwise_left_shift: _Binary
+bitwise_or: _Binary
+bitwise_right_shift: _Binary
+bitwise_xor: _Binary
+ceil: _Unary
+cos: _Unary
+divide: _Binary
+equal: _Binary
+erf: _Unary
+exp2: _Unary
+exp: _Unary
+expm1: _Unary
+floor: _Unary
+floor_divide: _Binary
+greater: _Binary
+greater_equal: _Binary
+isfinite: _Unary
+isinf: _Unary
+isnan: _Unary
+less: _Binary
+less_equal: _Binary
+log1p: _Unary
+log2: _Unary
+log: _Unary
+logical_and: _Binary
+logical_not: _Unary
+logical_or: _Binary
+logical_xor: _Binary
+maximum: _Binary
+minimum: _Binary
+multiply: _Binary
+negative: _Unary
+not_equal: _Binary
+power: _Binary
+reciprocal: _Unary
+relu: _Unary
+remainder: _Binary
+round: _Unary
+rsqrt: _Unary
+sigmoid: _Unary
+sign: _Unary
+silu: _Unary
+sin: _Unary
+softplus: _Unary
+sqrt: _Unary
+squared_relu: _Unary
+subtract: _Binary
+swiglu: _Gated
+tanh: _Unary
+trunc: _Unary
+
+@overload
+def gelu(
+    x: Tensor, /, *, approximate: str = "none", out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def gelu(
+    x: _Host, /, *, approximate: str = "none", out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+@overload
+def clip(
+    x: Tensor,
+    /,
+    min: _Operand | None = None,
+    max: _Operand | None = None,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def clip(
+    x: _Host,
+    /,
+    min: _Host | None = None,
+    max: _Host | None = None,
+    *,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def where(
+    condition: _Host, x1: _Host, x2: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+@overload
+def where(
+    condition: _Operand,
+    x1: _Operand,
+    x2: _Operand,
+    /,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
 @overload
 def matmul_vec(
     w: Tensor, x: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None

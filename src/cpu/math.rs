@@ -54,6 +54,119 @@ const Q2: f32 = 0.041_668_39;
 const Q3: f32 = 0.008_368_745;
 const Q4: f32 = 0.001_381_453_8;
 
+#[inline(always)]
+pub fn exp2<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.exp2())
+}
+#[inline(always)]
+pub fn expm1<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.exp_m1())
+}
+#[inline(always)]
+pub fn log<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.ln())
+}
+#[inline(always)]
+pub fn log1p<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.ln_1p())
+}
+#[inline(always)]
+pub fn log2<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.log2())
+}
+#[inline(always)]
+pub fn tanh<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.tanh())
+}
+#[inline(always)]
+pub fn sigmoid<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| 1.0 / (1.0 + (-x).exp()))
+}
+#[inline(always)]
+pub fn erf<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| erf64(x))
+}
+#[inline(always)]
+pub fn gelu<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| 0.5 * x * (1.0 + erf64(x * std::f64::consts::FRAC_1_SQRT_2)))
+}
+#[inline(always)]
+pub fn gelu_tanh<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044_715 * x * x * x)).tanh()))
+}
+#[inline(always)]
+pub fn softplus<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| (-x.abs()).exp().ln_1p() + x.max(0.0))
+}
+#[inline(always)]
+pub fn sin<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.sin())
+}
+#[inline(always)]
+pub fn cos<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| x.cos())
+}
+#[inline(always)]
+pub fn rsqrt<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| 1.0 / x.sqrt())
+}
+#[inline(always)]
+pub fn sign<V: Simd>(x: V) -> V {
+    lanes(x, x, |x, _| {
+        if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            x * 0.0
+        }
+    })
+}
+#[inline(always)]
+pub fn power<V: Simd>(x: V, y: V) -> V {
+    lanes(x, y, |x, y| x.powf(y))
+}
+#[inline(always)]
+pub fn remainder<V: Simd>(x: V, y: V) -> V {
+    lanes(x, y, |x, y| {
+        let r = x % y;
+        if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r.copysign(if r == 0.0 { y } else { r }) }
+    })
+}
+#[inline(always)]
+pub fn floor_divide<V: Simd>(x: V, y: V) -> V {
+    lanes(x, y, |x, y| (x / y).floor())
+}
+#[inline(always)]
+pub fn maximum<V: Simd>(x: V, y: V) -> V {
+    lanes(x, y, |x, y| if x.is_nan() || x > y { x } else { y })
+}
+#[inline(always)]
+pub fn minimum<V: Simd>(x: V, y: V) -> V {
+    lanes(x, y, |x, y| if x.is_nan() || x < y { x } else { y })
+}
+
+#[inline(always)]
+#[expect(unsafe_code, reason = "for the moment")]
+fn lanes<V: Simd>(x: V, y: V, f: fn(f64, f64) -> f64) -> V {
+    let (mut a, mut b) = ([0.0_f32; 16], [0.0_f32; 16]);
+    // SAFETY: the arrays take any vector.
+    unsafe {
+        x.store_f32(a.as_mut_ptr());
+        y.store_f32(b.as_mut_ptr());
+        for i in 0..V::LANES {
+            a[i] = f(a[i].into(), b[i].into()) as f32;
+        }
+        V::load_f32(a.as_ptr())
+    }
+}
+
+fn erf64(x: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let p = t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
+    (1.0 - p * (-x * x).exp()).copysign(x)
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(unsafe_code, reason = "vectors are loaded from and stored to pointers")]

@@ -27,6 +27,8 @@ pub const MAX_LANES: usize = 16;
 /// A tail of `count` elements is shorter than a vector: its loads fill up with zeros, its stores leave the rest alone.
 pub trait Simd: Copy {
     const LANES: usize;
+    /// Whether [`Simd::fma`] rounds once.
+    const FUSED: bool;
     /// One truth for each lane.
     type Mask: Copy;
 
@@ -137,6 +139,23 @@ pub trait Simd: Copy {
         }
     }
 
+    /// Ones and zeros as bytes.
+    ///
+    /// # Safety
+    /// `to` is writable for `LANES` bytes.
+    unsafe fn store_mask(mask: Self::Mask, to: *mut u8);
+    /// # Safety
+    /// `to` is writable for `count` bytes, fewer than `LANES`.
+    #[inline(always)]
+    unsafe fn store_mask_tail(mask: Self::Mask, to: *mut u8, count: usize) {
+        let mut whole = [0; MAX_LANES];
+        // SAFETY: as above.
+        unsafe {
+            Self::store_mask(mask, whole.as_mut_ptr());
+            to.copy_from_nonoverlapping(whole.as_ptr(), count);
+        }
+    }
+
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -149,14 +168,39 @@ pub trait Simd: Copy {
     fn max(self, other: Self) -> Self;
     fn neg(self) -> Self;
     fn abs(self) -> Self;
-    /// False where either is NaN.
+    /// The magnitude of `self` with the sign of `sign`, which counts for zeros and NaN too.
+    fn copysign(self, sign: Self) -> Self;
+    fn sqrt(self) -> Self;
+    /// These four keep the sign of zeros, also of those that they make.
+    fn floor(self) -> Self;
+    fn ceil(self) -> Self;
+    fn trunc(self) -> Self;
+    /// Ties go to the even number.
+    fn round(self) -> Self;
+    /// False where either is NaN; so are the other comparisons.
     fn less(self, other: Self) -> Self::Mask;
+    fn less_equal(self, other: Self) -> Self::Mask;
+    fn equal(self, other: Self) -> Self::Mask;
+    fn is_nan(self) -> Self::Mask;
+    fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    fn xor(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    fn not(mask: Self::Mask) -> Self::Mask;
+    /// Whether the mask is true in any lane.
+    fn any(mask: Self::Mask) -> bool;
     /// `yes` where the mask is true, `no` elsewhere.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
     /// `self · 2^exponent`, rounded once, for whole exponents from −250 to 250 and `self` of about 1.
     fn scale(self, exponent: Self) -> Self;
+    /// `(m, e)`, of which `self` is `m · 2^e`, with m from 0.75 to below 1.5 and e whole. For positive finite numbers,
+    /// subnormal ones included; the others give anything.
+    fn split(self) -> (Self, Self);
     /// The sum of all lanes, in a fixed order.
     fn sum(self) -> f32;
+    /// The largest of all lanes; NaN if any of them is.
+    fn largest(self) -> f32;
+    /// The smallest of all lanes; NaN if any of them is.
+    fn smallest(self) -> f32;
 }
 
 /// Asks for a cache line that will be wanted soon. Any address will do.

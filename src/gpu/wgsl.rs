@@ -48,6 +48,8 @@ pub const MODULES: &[(&str, &str)] = modules![
     "dtype/uint8",
     "dtype/bool",
     "dtype/raw16",
+    "math/floats",
+    "math/integers",
     "reduce/subgroups",
     "reduce/shared",
 ];

@@ -1,15 +1,16 @@
-//! Elementwise operations: `out[i] = f(a[i], b[i])` over shapes that broadcast.
+//! Elementwise operations: `out[i] = f(a[i], b[i], c[i])` over shapes that broadcast.
 //!
-//! One mechanism serves them all. An operation is a line of the table below: its name and, for each kind of number that
-//! it takes, its formula in WGSL and in Rust.
+//! One mechanism serves them all. An operation is a line of [`table`]: its name and, for each kind of number that it
+//! takes, its formula in WGSL and in Rust.
 
 pub(crate) mod cpu;
+mod table;
+mod whole;
 
 use smallvec::SmallVec;
 
 use super::{Operand, Output, result_layout};
-use crate::cpu::simd::Simd;
-use crate::cpu::{CpuDevice, View, math};
+use crate::cpu::{CpuDevice, View};
 use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
@@ -22,22 +23,48 @@ use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes};
 use crate::tensor::Tensor;
 
+pub use table::*;
+
+/// The most operands of an operation.
+const OPERANDS: usize = 3;
+
 /// One elementwise operation.
 pub struct Operation {
     pub name: &'static str,
-    /// The formulas in WGSL, for the kinds that the operation takes: on `vec4<f32>` for floats of every size, on
-    /// `vec4<i32>` or `vec4<u32>` for integers, on zeros and ones in a `vec4<u32>` for bools.
-    float: Option<&'static str>,
-    int: Option<&'static str>,
-    boolean: Option<&'static str>,
+    operands: Operands,
+    formulas: Formulas,
+    /// Whether the result is a truth, whatever the operands are.
+    tests: bool,
     /// The loops on the CPU.
     loops: fn() -> Loops,
+}
+
+/// What the operands of an operation are called in messages, and which of them is a condition, which does not decide
+/// the type of the result.
+struct Operands {
+    names: &'static [&'static str],
+    condition: Option<usize>,
+}
+
+/// Formulas in WGSL of `a`, `b` and `c`, for the kinds of numbers that an operation takes: on `vec4<f32>` for floats of
+/// every size, on `vec4<i32>` or `vec4<u32>` for integers, on zeros and ones in a `vec4<u32>` for bools.
+struct Formulas {
+    float: Option<&'static str>,
+    int: Option<&'static str>,
+    bool: Option<&'static str>,
+    /// A formula for floats that takes integers and bools as well, as float32.
+    number: Option<&'static str>,
+}
+
+impl Formulas {
+    const NONE: Self = Self { float: None, int: None, bool: None, number: None };
 }
 
 /// The loops of an operation on the CPU, by its number of operands.
 pub(crate) enum Loops {
     One(cpu::Loops<1>),
     Two(cpu::Loops<2>),
+    Three(cpu::Loops<3>),
 }
 
 impl From<cpu::Loops<1>> for Loops {
@@ -52,85 +79,10 @@ impl From<cpu::Loops<2>> for Loops {
     }
 }
 
-/// Makes the table of operations, and a function for each.
-///
-/// A line says whether the operation is `unary` or `binary`, its name, and the formula of each kind of number in WGSL
-/// and in Rust. A kind that is left out is one that the operation does not take.
-macro_rules! operations {
-    ($($(#[$document:meta])* $arity:ident $name:ident:
-        $(float $float_wgsl:literal |$($f:ident),+| $float:expr)?
-        $(, int $int_wgsl:literal |$($i:ident),+| $int:expr)?
-        $(, bool $bool_wgsl:literal |$($b:ident),+| $bool:expr)?;)+) => {
-        /// Every elementwise operation.
-        pub static OPERATIONS: &[Operation] = &[$(Operation {
-            name: stringify!($name),
-            float: [$(Some($float_wgsl),)? None][0],
-            int: [$(Some($int_wgsl),)? None][0],
-            boolean: [$(Some($bool_wgsl),)? None][0],
-            loops: || {
-                const COUNT: usize = operations!(@count $arity);
-                struct This;
-                impl cpu::Elementwise<COUNT> for This {
-                    $(#[inline(always)]
-                    fn float<V: Simd>([$($f),+]: [V; COUNT]) -> V { $float })?
-                    $(#[inline(always)]
-                    fn int([$($i),+]: [i32; COUNT]) -> i32 { $int })?
-                    $(#[inline(always)]
-                    fn boolean([$($b),+]: [bool; COUNT]) -> bool { $bool })?
-                }
-                cpu::Loops::of::<This>().into()
-            },
-        }),+];
-        $(operations!(@function $arity $name $(#[$document])*);)+
-    };
-    (@count unary) => { 1 };
-    (@count binary) => { 2 };
-    (@function unary $name:ident $(#[$document:meta])*) => {
-        $(#[$document])*
-        pub fn $name(x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
-            apply_unary(stringify!($name), x, out)
-        }
-    };
-    (@function binary $name:ident $(#[$document:meta])*) => {
-        $(#[$document])*
-        pub fn $name(a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
-            apply_binary(stringify!($name), a, b, out)
-        }
-    };
-}
-
-// A new operation is one line here, a binding, a stub and a test.
-operations! {
-    /// `a + b`; "or" on bools.
-    binary add: float "a + b" |a, b| a.add(b), int "a + b" |a, b| a.wrapping_add(b), bool "a | b" |a, b| a | b;
-    /// `a - b`.
-    binary subtract: float "a - b" |a, b| a.sub(b), int "a - b" |a, b| a.wrapping_sub(b);
-    /// `a * b`; "and" on bools.
-    binary multiply: float "a * b" |a, b| a.mul(b), int "a * b" |a, b| a.wrapping_mul(b), bool "a & b" |a, b| a & b;
-    /// `x / (1 + exp(-x))`.
-    unary silu: float "a / (1.0 + exp(-a))" |a| math::silu(a);
-}
-
-fn apply_binary(name: &'static str, a: Operand<'_>, b: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
-    let operation = find(name);
-    let (dtype, shape, device) = match (a, b) {
-        (Operand::Tensor(a), Operand::Tensor(b)) => {
-            a.device().check_same(b.device(), name, ["x1", "x2"])?;
-            let shape = broadcast_shapes(a.shape(), b.shape(), name, ["x1", "x2"])?;
-            (a.dtype().promote(b.dtype(), name)?, shape, a.device())
-        }
-        (Operand::Tensor(t), Operand::Scalar(s)) | (Operand::Scalar(s), Operand::Tensor(t)) => {
-            (s.promote(t.dtype(), name)?, t.shape().into(), t.device())
-        }
-        (Operand::Scalar(_), Operand::Scalar(_)) => {
-            return Err(Error::Argument(format!("{name}: at least one operand must be a tensor or an array")));
-        }
-    };
-    run(operation, device, &[a, b], &shape, dtype, out)
-}
-
-fn apply_unary(name: &'static str, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
-    run(find(name), x.device(), &[x.into()], x.shape(), x.dtype(), out)
+impl From<cpu::Loops<3>> for Loops {
+    fn from(loops: cpu::Loops<3>) -> Self {
+        Self::Three(loops)
+    }
 }
 
 fn find(name: &str) -> &'static Operation {
@@ -138,71 +90,128 @@ fn find(name: &str) -> &'static Operation {
 }
 
 impl Operation {
-    /// The formula for a type, or why there is none.
-    fn formula(&self, dtype: DType) -> Result<&'static str> {
-        let (formula, kinds) = match dtype.kind() {
-            Kind::Float => (self.float, "floats"),
-            Kind::Int => (self.int, "integers"),
-            Kind::Bool => (self.boolean, "bools"),
+    /// The type in which operands of this type are computed, and the formula for it; or why there is none.
+    fn formula(&self, dtype: DType) -> Result<(DType, &'static str)> {
+        let Formulas { float, int, bool, number } = self.formulas;
+        let (own, kinds) = match dtype.kind() {
+            Kind::Float => (float.or(number), "floats"),
+            Kind::Int => (int, "integers"),
+            Kind::Bool => (bool, "bools"),
         };
-        formula.ok_or_else(|| {
+        let as_float = number.map(|formula| (DType::Float32, formula));
+        own.map(|formula| (dtype, formula)).or(as_float).ok_or_else(|| {
             let name = self.name;
             Error::DType(format!(
                 "{name}: there is no {name} of {kinds}; convert the operand of dtype {dtype} with astype()"
             ))
         })
     }
+
+    /// The type of the operands taken together.
+    fn promote(&self, operands: &[Operand<'_>]) -> Result<DType> {
+        let deciding = || operands.iter().enumerate().filter(|&(i, _)| self.operands.condition != Some(i));
+        let mut common: Option<DType> = None;
+        for (_, operand) in deciding() {
+            if let Operand::Tensor(tensor) = operand {
+                common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), self.name))?);
+            }
+        }
+        for (_, operand) in deciding() {
+            if let Operand::Scalar(scalar) = operand {
+                common = Some(match common {
+                    Some(dtype) if self.tests && scalar.check(dtype, self.name).is_err() => {
+                        debug_assert!(dtype.kind() == Kind::Int);
+                        DType::Float32
+                    }
+                    Some(dtype) => scalar.promote(dtype, self.name)?,
+                    // A condition alone is a tensor: the numbers take their own types.
+                    None => scalar.own_dtype(),
+                });
+            }
+        }
+        Ok(common.expect("an operand that decides"))
+    }
 }
 
-/// Computes `operation` on operands that are known to broadcast to `shape`.
-fn run(
-    operation: &'static Operation,
-    device: &Device,
-    operands: &[Operand<'_>],
-    shape: &[usize],
-    dtype: DType,
-    out: Option<&Tensor>,
-) -> Result<Tensor> {
-    let name = operation.name;
-    let formula = operation.formula(dtype)?;
-    let mut tensors: SmallVec<[Tensor; 2]> = SmallVec::new();
-    for operand in operands {
-        if let Operand::Tensor(tensor) = operand {
-            tensors.push(tensor.with_layout(tensor.layout().broadcast_to(shape, name)?));
+/// Computes an operation on operands of any types and shapes.
+fn apply(name: &'static str, operands: &[Operand<'_>], out: Option<&Tensor>) -> Result<Tensor> {
+    let operation = find(name);
+    let names = operation.operands.names;
+    let mut first: Option<(usize, &Tensor)> = None;
+    let mut shape = Shape::new();
+    for (i, operand) in operands.iter().enumerate() {
+        let Operand::Tensor(tensor) = operand else { continue };
+        match first {
+            None => {
+                first = Some((i, tensor));
+                shape = tensor.shape().into();
+            }
+            Some((before, other)) => {
+                other.device().check_same(tensor.device(), name, [names[before], names[i]])?;
+                shape = broadcast_shapes(&shape, tensor.shape(), name, [names[before], names[i]])?;
+            }
         }
     }
-    let layouts: SmallVec<[&Layout; 2]> = tensors.iter().map(Tensor::layout).collect();
-    let inputs: SmallVec<[&Tensor; 2]> = tensors.iter().collect();
-    let output = Output::new(name, device, result_layout(shape, &layouts), dtype, out, &inputs, Tensor::same_elements)?;
+    let Some((_, first)) = first else {
+        return Err(Error::Argument(format!("{name}: at least one operand must be a tensor or an array")));
+    };
+    let device = first.device().clone();
+    let dtype = operation.promote(operands)?;
+    let (dtype, formula) = operation.formula(dtype)?;
+    let out_dtype = if operation.tests { DType::Bool } else { dtype };
+
+    let mut tensors: SmallVec<[Tensor; OPERANDS]> = SmallVec::new();
+    for (i, operand) in operands.iter().enumerate() {
+        if let Operand::Tensor(tensor) = operand {
+            let view = tensor.with_layout(tensor.layout().broadcast_to(&shape, name)?);
+            // A condition is not converted with the others: half of something is true, and no integer.
+            let is_number = operation.operands.condition == Some(i) && view.dtype() != DType::Bool;
+            tensors.push(if is_number { super::astype(&view, DType::Bool, false)? } else { view });
+        }
+    }
+    let layouts: SmallVec<[&Layout; OPERANDS]> = tensors.iter().map(Tensor::layout).collect();
+    let inputs: SmallVec<[&Tensor; OPERANDS]> = tensors.iter().collect();
+    let layout = result_layout(&shape, &layouts);
+    let output = Output::new(name, &device, layout, out_dtype, out, &inputs, Tensor::same_elements)?;
     if output.target.is_empty() {
         return output.finish();
     }
     let mut next = tensors.iter();
-    let sources: SmallVec<[Source<'_>; 2]> = operands
+    let sources: SmallVec<[Source<'_>; OPERANDS]> = operands
         .iter()
-        .map(|operand| match operand {
+        .enumerate()
+        .map(|(i, operand)| match operand {
             Operand::Tensor(_) => Source::Tensor(next.next().expect("one for each tensor operand")),
-            Operand::Scalar(scalar) => Source::Scalar(*scalar, dtype),
+            Operand::Scalar(scalar) if operation.operands.condition == Some(i) => Source::Scalar(*scalar, DType::Bool),
+            Operand::Scalar(scalar) => Source::Scalar(beyond_range(*scalar, first.dtype(), operation.tests), dtype),
         })
         .collect();
-    match device {
-        Device::Cpu(device) => on_cpu(*device, &(operation.loops)(), &sources, &output.target),
+    match &device {
+        Device::Cpu(device) => on_cpu(*device, &(operation.loops)(), dtype, &sources, &output.target),
         Device::Gpu(_) => {
             let index = OPERATIONS.iter().position(|o| std::ptr::eq(o, operation)).expect("an operation in the table");
-            let kernel =
-                Kernel { name, index: index as u64, raw: false, value: native(dtype), formula: formula.into() };
-            launch(&kernel, &sources, &output.target)?;
+            launch(&operation.kernel(index as u64, dtype, formula), &sources, &output.target)?;
         }
     }
     output.finish()
 }
 
-/// Runs loops on the CPU over all elements of `out`.
-pub(crate) fn on_cpu(device: CpuDevice, loops: &Loops, sources: &[Source<'_>], out: &Tensor) {
+/// A number that is compared with integers of a type too small for it lies beyond all of them.
+fn beyond_range(scalar: Scalar, beside: DType, compares: bool) -> Scalar {
+    match scalar {
+        Scalar::Int(value) if compares && scalar.check(beside, "").is_err() => {
+            Scalar::Float(if value < 0 { f64::NEG_INFINITY } else { f64::INFINITY })
+        }
+        other => other,
+    }
+}
+
+/// Runs loops on the CPU over all elements of `out`, computing in `dtype`.
+pub(crate) fn on_cpu(device: CpuDevice, loops: &Loops, dtype: DType, sources: &[Source<'_>], out: &Tensor) {
     #![expect(unsafe_code, reason = "the loops trust that operands have the output's shape")]
     // A number is an element that every index shares.
     let still = Layout { shape: out.shape().into(), strides: SmallVec::from_elem(0, out.shape().len()), offset: 0 };
-    let numbers: SmallVec<[[u8; 4]; 2]> = sources
+    let numbers: SmallVec<[[u8; 4]; OPERANDS]> = sources
         .iter()
         .map(|source| match source {
             Source::Scalar(scalar, dtype) => scalar.to_bytes(*dtype),
@@ -213,12 +222,13 @@ pub(crate) fn on_cpu(device: CpuDevice, loops: &Loops, sources: &[Source<'_>], o
         Source::Tensor(tensor) => tensor.view(),
         Source::Scalar(_, dtype) => View { origin: numbers[i].as_ptr(), dtype, layout: &still },
     };
-    // SAFETY: `run` and its like broadcast every operand to the output's shape, made or checked the output, and let an
-    // input lie in the output only if both are the same elements.
+    // SAFETY: `apply` broadcast every operand to the output's shape, made or checked the output, and let an input lie in
+    // the output only if both are the same elements.
     unsafe {
         match loops {
-            Loops::One(loops) => cpu::unary(device, *loops, view(0), out.view_mut()),
-            Loops::Two(loops) => cpu::binary(device, *loops, view(0), view(1), out.view_mut()),
+            Loops::One(loops) => cpu::unary(device, *loops, dtype, view(0), out.view_mut()),
+            Loops::Two(loops) => cpu::binary(device, *loops, dtype, view(0), view(1), out.view_mut()),
+            Loops::Three(loops) => cpu::ternary(device, *loops, dtype, [view(0), view(1), view(2)], out.view_mut()),
         }
     }
 }
@@ -253,8 +263,21 @@ pub(crate) struct Kernel {
     pub(crate) raw: bool,
     /// The WGSL type in which the formula computes.
     pub(crate) value: &'static str,
-    /// A WGSL expression of `a` and `b`, of the output's type as it is unpacked.
+    /// A WGSL expression of `a`, `b` and `c`, of the output's type as it is unpacked.
     pub(crate) formula: String,
+}
+
+impl Operation {
+    fn kernel(&self, index: u64, dtype: DType, formula: &str) -> Kernel {
+        let zeros = "vec4<u32>(0u), vec4<u32>(1u)";
+        Kernel {
+            name: self.name,
+            index,
+            raw: false,
+            value: native(dtype),
+            formula: if self.tests { format!("select({zeros}, {formula})") } else { formula.into() },
+        }
+    }
 }
 
 /// The WGSL type that elements of this type are unpacked to.
@@ -286,14 +309,16 @@ shader_params! {
         shape: [u32; 4],
         a_strides: [u32; 4],
         b_strides: [u32; 4],
+        c_strides: [u32; 4],
         out_strides: [u32; 4],
         a_offset: u32,
         b_offset: u32,
+        c_offset: u32,
         out_offset: u32,
         a_scalar: u32,
         b_scalar: u32,
+        c_scalar: u32,
         count: u32,
-        unused: [u32; 2],
     }
 }
 
@@ -325,18 +350,22 @@ impl Access {
     }
 }
 
-/// A stretch of the work: what remains of the shape, and where each operand begins. Operands: a, b, out.
+/// All operands and, behind them, the output.
+const ALL: usize = OPERANDS + 1;
+const OUT: usize = OPERANDS;
+
+/// A stretch of the work: what remains of the shape, and where each operand and the output begin.
 struct Piece {
     shape: Shape,
-    strides: [Strides; 3],
-    offsets: [isize; 3],
+    strides: [Strides; ALL],
+    offsets: [isize; ALL],
 }
 
 /// A launch under way: what stays the same for all of its pieces.
 struct Launch<'a> {
     kernel: &'a Kernel,
     context: &'a Context,
-    sources: [Source<'a>; 2],
+    sources: [Source<'a>; OPERANDS],
     out: &'a Tensor,
 }
 
@@ -348,9 +377,9 @@ const MAX_COUNT: usize = 1 << 31;
 /// Records `kernel` over all elements of `out`, in as many dispatches as its bindings need.
 pub(crate) fn launch(kernel: &Kernel, sources: &[Source<'_>], out: &Tensor) -> Result<()> {
     let context = out.gpu_buffer().context().clone();
-    // A kernel of one operand has a number for the other, which its formula does not mention.
-    let second = sources.get(1).copied().unwrap_or(Source::Scalar(Scalar::Int(0), DType::UInt32));
-    let sources = [sources[0], second];
+    // A kernel of fewer operands has numbers for the others, which its formula does not mention.
+    let none = Source::Scalar(Scalar::Int(0), DType::UInt32);
+    let sources: [Source<'_>; OPERANDS] = std::array::from_fn(|i| sources.get(i).copied().unwrap_or(none));
     let still: Strides = SmallVec::from_elem(0, out.shape().len());
     let strides = |source: &Source<'_>| match source {
         Source::Tensor(tensor) => tensor.layout().strides.clone(),
@@ -364,22 +393,24 @@ pub(crate) fn launch(kernel: &Kernel, sources: &[Source<'_>], out: &Tensor) -> R
     let order = out.layout().dense_order().unwrap_or_else(|| (0..out.shape().len()).collect());
     let sorted = |strides: &Strides| order.iter().map(|&axis| strides[axis]).collect::<Strides>();
     let shape: Shape = order.iter().map(|&axis| out.shape()[axis]).collect();
-    let [a, b] = [sorted(&strides(&sources[0])), sorted(&strides(&sources[1]))];
-    let (shape, strides) = merge_axes(&shape, &[&a, &b, &sorted(&out.layout().strides)]);
-    let piece = Piece { shape, strides, offsets: [offset(&sources[0]), offset(&sources[1]), out.layout().offset] };
+    let all: [Strides; ALL] =
+        std::array::from_fn(|i| sorted(&sources.get(i).map_or_else(|| out.layout().strides.clone(), strides)));
+    let (shape, strides) = merge_axes(&shape, &all.each_ref().map(|strides| &strides[..]));
+    let offsets = std::array::from_fn(|i| sources.get(i).map_or(out.layout().offset, offset));
+    let piece = Piece { shape, strides, offsets };
     Launch { kernel, context: &context, sources, out }.cut(&piece)
 }
 
 impl Launch<'_> {
     /// Bytes an element of operand `i`.
     fn size(&self, i: usize) -> usize {
-        if i == 2 { self.out.dtype().size() } else { self.sources[i].dtype().size() }
+        if i == OUT { self.out.dtype().size() } else { self.sources[i].dtype().size() }
     }
 
     /// The buffer of operand `i`, if it has one.
     fn buffer(&self, i: usize) -> Option<&GpuBuffer> {
         match (i, self.sources.get(i)) {
-            (2, _) => Some(self.out.gpu_buffer()),
+            (OUT, _) => Some(self.out.gpu_buffer()),
             (_, Some(Source::Tensor(tensor))) => Some(tensor.gpu_buffer()),
             _ => None,
         }
@@ -397,7 +428,7 @@ impl Launch<'_> {
     /// Records a piece, or halves it along the axis that makes it too large and does the same with both halves.
     fn cut(&self, piece: &Piece) -> Result<()> {
         let binding = self.context.caps().binding;
-        let too_large = (0..3).find(|&i| self.buffer(i).is_some() && self.window(piece, i).1 > binding);
+        let too_large = (0..ALL).find(|&i| self.buffer(i).is_some() && self.window(piece, i).1 > binding);
         let count: usize = piece.shape.iter().product();
         let axis = match too_large {
             Some(i) => (0..piece.shape.len())
@@ -421,8 +452,7 @@ impl Launch<'_> {
             let mut shape = piece.shape.clone();
             shape[axis] = length;
             let offsets = std::array::from_fn(|i| piece.offsets[i] + piece.strides[i][axis] * from as isize);
-            let [a, b, out] = &piece.strides;
-            let (shape, strides) = merge_axes(&shape, &[a, b, out]);
+            let (shape, strides) = merge_axes(&shape, &piece.strides.each_ref().map(|strides| &strides[..]));
             Piece { shape, strides, offsets }
         };
         self.cut(&part(0, first))?;
@@ -438,13 +468,13 @@ impl Launch<'_> {
             piece.offsets[i] % 4 == 0 && layout.is_contiguous()
         };
         // The last store of four writes past the end unless there is only padding.
-        let end = (piece.offsets[2] + count as isize) as u64 * self.size(2) as u64;
+        let end = (piece.offsets[OUT] + count as isize) as u64 * self.size(OUT) as u64;
         let whole = count.is_multiple_of(4) || end >= self.out.gpu_buffer().used();
-        if flat(2) && !whole && count > 4 && piece.shape.len() == 1 {
+        if flat(OUT) && !whole && count > 4 && piece.shape.len() == 1 {
             return self.halves(piece, 0, count & !3);
         }
-        let store_flat = flat(2) && whole;
-        let access: [Access; 2] = std::array::from_fn(|i| match &self.sources[i] {
+        let store_flat = flat(OUT) && whole;
+        let access: [Access; OPERANDS] = std::array::from_fn(|i| match &self.sources[i] {
             Source::Scalar(..) => Access::Scalar,
             Source::Tensor(tensor)
                 if std::ptr::eq(&raw const **tensor.gpu_buffer(), &raw const **self.out.gpu_buffer()) =>
@@ -458,26 +488,17 @@ impl Launch<'_> {
         // On large pieces an invocation takes four groups, to have more loads under way.
         let quads: u32 = if count >= 1 << 18 { 4 } else { 1 };
         let workgroup = caps.workgroup_up_to(256);
-        let dtypes = [self.sources[0].dtype(), self.sources[1].dtype(), self.out.dtype()];
-        let key = [
-            (dtypes[0] as u64, 4),
-            (dtypes[1] as u64, 4),
-            (dtypes[2] as u64, 4),
-            (access[0] as u64, 2),
-            (access[1] as u64, 2),
-            (u64::from(store_flat), 1),
-            (u64::from(quads), 3),
-        ]
-        .iter()
-        .fold(self.kernel.index, |key, (value, bits)| (key << bits) | value)
-            | KEY;
+        let dtypes: [DType; ALL] = std::array::from_fn(|i| self.sources.get(i).map_or(self.out.dtype(), Source::dtype));
+        let key = access.iter().map(|&access| (access as u64, 2)).chain(dtypes.iter().map(|&dtype| (dtype as u64, 4)));
+        let key = key.chain([(u64::from(store_flat), 1), (u64::from(quads), 3)]);
+        let key = KEY | key.fold(self.kernel.index, |key, (value, bits)| (key << bits) | value);
         let pipeline = self.context.pipeline(key, || self.kernel.spec(dtypes, access, store_flat, workgroup, quads))?;
 
-        let mut bindings = [None; 3];
-        let mut offsets = [0; 3];
+        let mut bindings = [None; ALL];
+        let mut offsets = [0; ALL];
         let mut bytes = 0;
-        for i in 0..3 {
-            if i < 2 && !access[i].is_bound() {
+        for i in 0..ALL {
+            if i < OUT && !access[i].is_bound() {
                 continue;
             }
             let Some(buffer) = self.buffer(i) else { continue };
@@ -485,7 +506,7 @@ impl Launch<'_> {
             bindings[i] = Some(Binding { buffer, offset: start, size });
             bytes += size;
             let from_start = piece.offsets[i] - (start / self.size(i) as u64) as isize;
-            let in_quads = if i == 2 { store_flat } else { access[i] == Access::Contiguous };
+            let in_quads = if i == OUT { store_flat } else { access[i] == Access::Contiguous };
             offsets[i] = if in_quads { from_start / 4 } else { from_start } as u32;
         }
         let spread = |strides: &Strides| {
@@ -507,14 +528,16 @@ impl Launch<'_> {
             shape,
             a_strides: spread(&piece.strides[0]),
             b_strides: spread(&piece.strides[1]),
-            out_strides: spread(&piece.strides[2]),
+            c_strides: spread(&piece.strides[2]),
+            out_strides: spread(&piece.strides[OUT]),
             a_offset: offsets[0],
             b_offset: offsets[1],
-            out_offset: offsets[2],
+            c_offset: offsets[2],
+            out_offset: offsets[OUT],
             a_scalar: scalar(&self.sources[0]),
             b_scalar: scalar(&self.sources[1]),
+            c_scalar: scalar(&self.sources[2]),
             count: count as u32,
-            unused: [0; 2],
         };
         self.context.record(&Dispatch {
             label: self.kernel.name,
@@ -531,7 +554,15 @@ impl Launch<'_> {
 const KEY: u64 = 1 << 56;
 
 impl Kernel {
-    fn spec(&self, [a, b, out]: [DType; 3], access: [Access; 2], store_flat: bool, workgroup: u32, quads: u32) -> Spec {
+    fn spec(
+        &self,
+        dtypes: [DType; ALL],
+        access: [Access; OPERANDS],
+        store_flat: bool,
+        workgroup: u32,
+        quads: u32,
+    ) -> Spec {
+        let [a, b, c, out] = dtypes;
         let store = match (store_flat, out.size()) {
             (true, _) => "access/store_contiguous",
             (false, 4) => "access/store_scattered",
@@ -545,10 +576,12 @@ impl Kernel {
                 (true, _) => "dtype/uint8",
             })
         };
-        let function = format!(
-            "alias Value = {};\nfn apply(a: Value, b: Value) -> out_Native {{ return {}; }}",
-            self.value, self.formula
-        );
+        let (signed, math) = match self.value {
+            "vec4<f32>" => (true, Slot::module("math/floats")),
+            "vec4<i32>" => (true, Slot::module("math/integers")),
+            _ => (false, Slot::module("math/integers")),
+        };
+        let function = format!("fn apply(a: Value, b: Value, c: Value) -> out_Native {{ return {}; }}", self.formula);
         Spec {
             label: self.name,
             source: include_str!("../../shaders/elementwise.wgsl"),
@@ -557,8 +590,12 @@ impl Kernel {
                 ("A_ACCESS", Slot::module(access[0].module(store_flat, a.size()))),
                 ("B", module(b)),
                 ("B_ACCESS", Slot::module(access[1].module(store_flat, b.size()))),
+                ("C", module(c)),
+                ("C_ACCESS", Slot::module(access[2].module(store_flat, c.size()))),
                 ("OUT", module(out)),
                 ("OUT_ACCESS", Slot::module(store)),
+                ("VALUE", Slot::Text(format!("alias Value = {};\nconst SIGNED = {signed};", self.value))),
+                ("MATH", math),
                 ("OPERATION", Slot::Text(function)),
             ],
             constants: vec![("WORKGROUP", f64::from(workgroup)), ("QUADS", f64::from(quads))],
@@ -568,27 +605,38 @@ impl Kernel {
     }
 }
 
-/// Every variant of the template that can occur with an operation's own types, for checking shaders.
+/// Every operation with every type, each way of reaching operands with each type, and the conversions, for checking
+/// shaders.
 #[cfg(test)]
 pub(crate) fn all_specs() -> Vec<Spec> {
     let mut specs = Vec::new();
     let accesses = [Access::Contiguous, Access::Strided, Access::Scalar, Access::InPlace];
-    for operation in OPERATIONS {
+    for (index, operation) in OPERATIONS.iter().enumerate() {
         for dtype in DType::ALL {
-            let Ok(formula) = operation.formula(dtype) else { continue };
-            let kernel =
-                Kernel { name: operation.name, index: 0, raw: false, value: native(dtype), formula: formula.into() };
-            for a in accesses {
-                for b in accesses {
-                    for store_flat in [true, false] {
-                        specs.push(kernel.spec([dtype; 3], [a, b], store_flat, 64, 4));
-                    }
-                }
+            let Ok((computed, formula)) = operation.formula(dtype) else { continue };
+            let kernel = operation.kernel(index as u64, computed, formula);
+            let mut dtypes = [dtype; ALL];
+            dtypes[OUT] = if operation.tests { DType::Bool } else { computed };
+            if let Some(condition) = operation.operands.condition {
+                dtypes[condition] = DType::Bool;
+            }
+            specs.push(kernel.spec(dtypes, [Access::Contiguous; OPERANDS], true, 64, 4));
+            if !matches!(operation.name, "add" | "where") {
+                continue;
+            }
+            for access in accesses.into_iter().flat_map(|a| accesses.map(|b| [a, b, a])) {
+                // Only an operand of the output's own type can be the output.
+                let access = std::array::from_fn(|i| match access[i] {
+                    Access::InPlace if dtypes[i] != dtypes[OUT] => Access::Strided,
+                    access => access,
+                });
+                specs.extend([true, false].map(|store_flat| kernel.spec(dtypes, access, store_flat, 64, 1)));
             }
         }
     }
     specs.extend(super::astype::all_kernels().into_iter().flat_map(|(kernel, from, to)| {
-        [true, false].map(|flat| kernel.spec([from, DType::UInt32, to], [Access::Strided, Access::Scalar], flat, 64, 1))
+        let access = [Access::Strided, Access::Scalar, Access::Scalar];
+        [true, false].map(|flat| kernel.spec([from, DType::UInt32, DType::UInt32, to], access, flat, 64, 1))
     }));
     specs
 }

@@ -1,6 +1,7 @@
 //! `gpukern.Tensor`, and the functions that make tensors.
 
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray};
+use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -291,6 +292,129 @@ impl PyTensor {
 
     fn __rmul__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         call_binary(py, "multiply", elementwise::multiply, &self.0, other, true)
+    }
+
+    fn __truediv__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "divide", elementwise::divide, &self.0, other, false)
+    }
+
+    fn __rtruediv__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "divide", elementwise::divide, &self.0, other, true)
+    }
+
+    fn __floordiv__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "floor_divide", elementwise::floor_divide, &self.0, other, false)
+    }
+
+    fn __rfloordiv__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "floor_divide", elementwise::floor_divide, &self.0, other, true)
+    }
+
+    fn __mod__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "remainder", elementwise::remainder, &self.0, other, false)
+    }
+
+    fn __rmod__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "remainder", elementwise::remainder, &self.0, other, true)
+    }
+
+    fn __and__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_and", elementwise::bitwise_and, &self.0, other, false)
+    }
+
+    fn __rand__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_and", elementwise::bitwise_and, &self.0, other, true)
+    }
+
+    fn __or__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_or", elementwise::bitwise_or, &self.0, other, false)
+    }
+
+    fn __ror__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_or", elementwise::bitwise_or, &self.0, other, true)
+    }
+
+    fn __xor__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_xor", elementwise::bitwise_xor, &self.0, other, false)
+    }
+
+    fn __rxor__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_xor", elementwise::bitwise_xor, &self.0, other, true)
+    }
+
+    fn __lshift__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_left_shift", elementwise::bitwise_left_shift, &self.0, other, false)
+    }
+
+    fn __rlshift__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_left_shift", elementwise::bitwise_left_shift, &self.0, other, true)
+    }
+
+    fn __rshift__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_right_shift", elementwise::bitwise_right_shift, &self.0, other, false)
+    }
+
+    fn __rrshift__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        call_binary(py, "bitwise_right_shift", elementwise::bitwise_right_shift, &self.0, other, true)
+    }
+
+    fn __pow__(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyAny>,
+        modulo: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        match modulo {
+            None => call_binary(py, "power", elementwise::power, &self.0, other, false),
+            Some(_) => Ok(py.NotImplemented()),
+        }
+    }
+
+    fn __rpow__(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyAny>,
+        modulo: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        match modulo {
+            None => call_binary(py, "power", elementwise::power, &self.0, other, true),
+            Some(_) => Ok(py.NotImplemented()),
+        }
+    }
+
+    fn __neg__(&self, py: Python<'_>) -> PyResult<Self> {
+        enter(py, || elementwise::negative(&self.0, None).map(Self))
+    }
+
+    fn __abs__(&self, py: Python<'_>) -> PyResult<Self> {
+        enter(py, || elementwise::abs(&self.0, None).map(Self))
+    }
+
+    fn __invert__(&self, py: Python<'_>) -> PyResult<Self> {
+        enter(py, || elementwise::bitwise_invert(&self.0, None).map(Self))
+    }
+
+    fn __pos__(&self, py: Python<'_>) -> PyResult<Self> {
+        enter(py, || ops::copy(&self.0).map(Self))
+    }
+
+    /// Element by element, as in NumPy.
+    fn __richcmp__(&self, py: Python<'_>, other: &Bound<'_, PyAny>, comparison: CompareOp) -> PyResult<Py<PyAny>> {
+        match comparison {
+            CompareOp::Eq => call_binary(py, "equal", elementwise::equal, &self.0, other, false),
+            CompareOp::Ne => call_binary(py, "not_equal", elementwise::not_equal, &self.0, other, false),
+            CompareOp::Lt => call_binary(py, "less", elementwise::less, &self.0, other, false),
+            CompareOp::Le => call_binary(py, "less_equal", elementwise::less_equal, &self.0, other, false),
+            CompareOp::Gt => call_binary(py, "greater", elementwise::greater, &self.0, other, false),
+            CompareOp::Ge => call_binary(py, "greater_equal", elementwise::greater_equal, &self.0, other, false),
+        }
+    }
+
+    /// Tensors compare element by element, so that they cannot be keys.
+    #[classattr]
+    #[pyo3(name = "__hash__")]
+    fn hash(py: Python<'_>) -> Py<PyAny> {
+        py.None()
     }
 
     fn __matmul__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {

@@ -3,14 +3,17 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason, given at the type, is that of every block")]
 
 use std::arch::x86_64::{
-    __m256i, __m512, __mmask16, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_sfence,
-    _mm256_loadu_si256, _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_storeu_si256, _mm256_stream_si256,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_andnot_ps, _mm512_castps_si512, _mm512_castsi512_ps,
+    __m256i, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
+    _MM_FROUND_TO_NEAREST_INT, _MM_FROUND_TO_NEG_INF, _MM_FROUND_TO_POS_INF, _MM_FROUND_TO_ZERO, _MM_MANT_NORM_P75_1P5,
+    _MM_MANT_SIGN_SRC, _mm_mask_storeu_epi8, _mm_maskz_set1_epi8, _mm_sfence, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_storeu_si256, _mm256_stream_si256, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_ps, _mm512_and_si512, _mm512_andnot_ps, _mm512_castps_si512, _mm512_castsi512_ps,
     _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_ps,
-    _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
-    _mm512_stream_ps, _mm512_sub_ps, _mm512_xor_ps,
+    _mm512_fmadd_ps, _mm512_getexp_ps, _mm512_getmant_ps, _mm512_loadu_ps, _mm512_mask_add_ps, _mm512_mask_blend_epi32,
+    _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_or_ps, _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_reduce_min_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps,
+    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps, _mm512_xor_ps,
 };
 
 use half::{bf16, f16};
@@ -68,6 +71,7 @@ fn to_bf16(vector: F32x16) -> __m256i {
 
 impl Simd for F32x16 {
     const LANES: usize = 16;
+    const FUSED: bool = true;
     type Mask = __mmask16;
 
     #[inline(always)]
@@ -140,6 +144,15 @@ impl Simd for F32x16 {
     }
 
     #[inline(always)]
+    unsafe fn store_mask(mask: Self::Mask, to: *mut u8) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm_maskz_set1_epi8(mask, 1)) }
+    }
+    #[inline(always)]
+    unsafe fn store_mask_tail(mask: Self::Mask, to: *mut u8, count: usize) {
+        unsafe { _mm_mask_storeu_epi8(to.cast(), first(count), _mm_maskz_set1_epi8(mask, 1)) }
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
     }
@@ -176,8 +189,64 @@ impl Simd for F32x16 {
         Self(unsafe { _mm512_andnot_ps(_mm512_set1_ps(-0.0), self.0) })
     }
     #[inline(always)]
+    fn copysign(self, sign: Self) -> Self {
+        Self(unsafe { _mm512_or_ps(self.abs().0, _mm512_and_ps(sign.0, _mm512_set1_ps(-0.0))) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn floor(self) -> Self {
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn ceil(self) -> Self {
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn trunc(self) -> Self {
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
     fn less(self, other: Self) -> Self::Mask {
         unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0) }
+    }
+    #[inline(always)]
+    fn less_equal(self, other: Self) -> Self::Mask {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(self.0, other.0) }
+    }
+    #[inline(always)]
+    fn equal(self, other: Self) -> Self::Mask {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) }
+    }
+    #[inline(always)]
+    fn is_nan(self) -> Self::Mask {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0) }
+    }
+    #[inline(always)]
+    fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        a & b
+    }
+    #[inline(always)]
+    fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        a | b
+    }
+    #[inline(always)]
+    fn xor(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        a ^ b
+    }
+    #[inline(always)]
+    fn not(mask: Self::Mask) -> Self::Mask {
+        !mask
+    }
+    #[inline(always)]
+    fn any(mask: Self::Mask) -> bool {
+        mask != 0
     }
     #[inline(always)]
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
@@ -188,7 +257,25 @@ impl Simd for F32x16 {
         Self(unsafe { _mm512_scalef_ps(self.0, exponent.0) })
     }
     #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        unsafe {
+            let m = Self(_mm512_getmant_ps::<_MM_MANT_NORM_P75_1P5, _MM_MANT_SIGN_SRC>(self.0));
+            // The exponent of a number from 1 to 2, which is one too small where the number was halved.
+            let e = _mm512_getexp_ps(self.0);
+            let one = _mm512_set1_ps(1.0);
+            (m, Self(_mm512_mask_add_ps(e, m.less(Self(one)), e, one)))
+        }
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        if Self::any(self.is_nan()) { f32::NAN } else { unsafe { _mm512_reduce_max_ps(self.0) } }
+    }
+    #[inline(always)]
+    fn smallest(self) -> f32 {
+        if Self::any(self.is_nan()) { f32::NAN } else { unsafe { _mm512_reduce_min_ps(self.0) } }
     }
 }

@@ -16,20 +16,33 @@ fn each<T: Copy + Default>(make: impl Fn(usize) -> T) -> [T; 8] {
     all
 }
 
+/// Whether rounding to a whole number is an instruction and not a library call.
+const ROUNDS: bool = cfg!(target_arch = "aarch64");
+
 /// `FUSED`: multiply and add in one rounding, for targets where that is an instruction and not a library call.
 #[derive(Clone, Copy)]
 pub(super) struct F32x8<const FUSED: bool>([f32; 8]);
 
 impl<const FUSED: bool> F32x8<FUSED> {
     #[inline(always)]
+    fn map(self, operation: impl Fn(f32) -> f32) -> Self {
+        Self(each(|i| operation(self.0[i])))
+    }
+    #[inline(always)]
     fn zip(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
         Self(each(|i| operation(self.0[i], other.0[i])))
+    }
+    #[inline(always)]
+    fn compare(self, other: Self, operation: impl Fn(f32, f32) -> bool) -> [u32; 8] {
+        each(|i| u32::from(operation(self.0[i], other.0[i])).wrapping_neg())
     }
 }
 
 impl<const FUSED: bool> Simd for F32x8<FUSED> {
     const LANES: usize = 8;
-    type Mask = [bool; 8];
+    const FUSED: bool = FUSED;
+    /// All ones or all zeros, as vector instructions have it.
+    type Mask = [u32; 8];
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -60,6 +73,12 @@ impl<const FUSED: bool> Simd for F32x8<FUSED> {
     unsafe fn store_bf16(self, to: *mut bf16) {
         let bits: [u16; 8] = each(|i| f32_to_bf16(self.0[i]));
         unsafe { to.cast::<[u16; 8]>().write_unaligned(bits) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_mask(mask: Self::Mask, to: *mut u8) {
+        let bytes: [u8; 8] = each(|i| (mask[i] & 1) as u8);
+        unsafe { to.cast::<[u8; 8]>().write_unaligned(bytes) }
     }
 
     #[inline(always)]
@@ -96,33 +115,121 @@ impl<const FUSED: bool> Simd for F32x8<FUSED> {
     }
     #[inline(always)]
     fn neg(self) -> Self {
-        Self(each(|i| -self.0[i]))
+        self.map(|a| -a)
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        Self(each(|i| self.0[i].abs()))
+        self.map(f32::abs)
+    }
+    #[inline(always)]
+    fn copysign(self, sign: Self) -> Self {
+        self.zip(sign, f32::copysign)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.map(f32::sqrt)
+    }
+    #[inline(always)]
+    fn floor(self) -> Self {
+        if ROUNDS {
+            return self.map(f32::floor);
+        }
+        let near = self.round();
+        near.sub(Self::select(self.less(near), Self::splat(1.0), Self::splat(0.0))).copysign(self)
+    }
+    #[inline(always)]
+    fn ceil(self) -> Self {
+        self.neg().floor().neg()
+    }
+    #[inline(always)]
+    fn trunc(self) -> Self {
+        self.abs().floor().copysign(self)
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        if ROUNDS {
+            return self.map(f32::round_ties_even);
+        }
+        // From here on there are only whole numbers, and below it the sum is rounded to one.
+        let whole = Self::splat(8_388_608.0);
+        let near = self.abs().add(whole).sub(whole).copysign(self);
+        Self::select(self.abs().less(whole), near, self)
     }
     #[inline(always)]
     fn less(self, other: Self) -> Self::Mask {
-        each(|i| self.0[i] < other.0[i])
+        self.compare(other, |a, b| a < b)
+    }
+    #[inline(always)]
+    fn less_equal(self, other: Self) -> Self::Mask {
+        self.compare(other, |a, b| a <= b)
+    }
+    #[inline(always)]
+    fn equal(self, other: Self) -> Self::Mask {
+        self.compare(other, |a, b| a == b)
+    }
+    #[inline(always)]
+    fn is_nan(self) -> Self::Mask {
+        self.compare(self, |a, _| a.is_nan())
+    }
+    #[inline(always)]
+    fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        each(|i| a[i] & b[i])
+    }
+    #[inline(always)]
+    fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        each(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    fn xor(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        each(|i| a[i] ^ b[i])
+    }
+    #[inline(always)]
+    fn not(mask: Self::Mask) -> Self::Mask {
+        each(|i| !mask[i])
+    }
+    #[inline(always)]
+    fn any(mask: Self::Mask) -> bool {
+        mask.iter().fold(0, |all, one| all | one) != 0
     }
     #[inline(always)]
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
-        Self(each(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
+        Self(each(|i| f32::from_bits((yes.0[i].to_bits() & mask[i]) | (no.0[i].to_bits() & !mask[i]))))
     }
     #[inline(always)]
     fn scale(self, exponent: Self) -> Self {
-        // Two factors: 2^exponent by itself may lie outside the range. The first product is exact.
+        // Two factors: 2^exponent by itself may lie outside the range. The first product is exact. A whole number is in
+        // the low bits of its sum with 1.5·2^23; a conversion would check for NaN.
         self.zip(exponent, |a, exponent| {
-            let whole = exponent as i32;
+            let whole = (exponent + 12_582_912.0).to_bits().wrapping_sub(12_582_912.0_f32.to_bits()) as i32;
             let half = whole >> 1;
             a * power_of_two(half) * power_of_two(whole - half)
         })
     }
     #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        let subnormal = self.less(Self::splat(f32::MIN_POSITIVE));
+        let normal = Self::select(subnormal, self.mul(Self::splat(16_777_216.0)), self);
+        let e: [i32; 8] = each(|i| (normal.0[i].to_bits() as i32).wrapping_sub(0.75_f32.to_bits() as i32) >> 23);
+        let m = Self(each(|i| f32::from_bits(normal.0[i].to_bits().wrapping_sub((e[i] << 23) as u32))));
+        let less = Self::select(subnormal, Self::splat(24.0), Self::splat(0.0));
+        (m, Self(each(|i| e[i] as f32)).sub(less))
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         let [a, b, c, d, e, f, g, h] = self.0;
         ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        let mut largest = self.0[0];
+        for value in self.0 {
+            largest = if largest >= value || largest.is_nan() { largest } else { value };
+        }
+        largest
+    }
+    #[inline(always)]
+    fn smallest(self) -> f32 {
+        -self.neg().largest()
     }
 }
 

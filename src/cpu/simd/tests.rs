@@ -150,6 +150,50 @@ impl Kernel for Arithmetic {
             let want = f64::from(x[i]) * f64::from(y[i]) + f64::from(z[i]);
             assert!((f64::from(got) - want).abs() < 1e-5, "fma of {}: {got} {want}", self.0);
         }
+        check("copysign", a.copysign(b), &|i| x[i].copysign(y[i]));
+        check("sqrt", a.abs().sqrt(), &|i| x[i].abs().sqrt());
+        let truths = |mask: V::Mask| -> Vec<u8> {
+            let mut bytes = [7; MAX_LANES + 1];
+            // SAFETY: the array takes any vector, and one byte more; a tail is shorter.
+            unsafe { V::store_mask(mask, bytes.as_mut_ptr().add(1)) };
+            let mut tail = [7; MAX_LANES];
+            // SAFETY: as above.
+            unsafe { V::store_mask_tail(mask, tail.as_mut_ptr(), V::LANES - 1) };
+            assert_eq!((&tail[..V::LANES - 1], tail[V::LANES - 1]), (&bytes[1..V::LANES], 7), "{}", self.0);
+            assert!(bytes[V::LANES + 1..].iter().all(|&byte| byte == 7), "{}", self.0);
+            bytes[1..=V::LANES].to_vec()
+        };
+        let check_mask = |name: &str, got: V::Mask, want: &dyn Fn(usize) -> bool| {
+            let want: Vec<u8> = (0..V::LANES).map(|i| want(i).into()).collect();
+            assert_eq!(truths(got), want, "{} of {}", name, self.0);
+            assert_eq!(V::any(got), want.contains(&1), "{} of {}", name, self.0);
+        };
+        let (some, others, nan) = (a.less(b), a.less(c), V::splat(f32::NAN));
+        check_mask("less", some, &|i| x[i] < y[i]);
+        check_mask("less_equal", a.less_equal(a), &|_| true);
+        check_mask("less_equal", a.less_equal(b), &|i| x[i] <= y[i]);
+        check_mask("equal", a.equal(a), &|_| true);
+        check_mask("equal", a.equal(b), &|_| false);
+        check_mask("zeros", V::splat(0.0).equal(V::splat(-0.0)), &|_| true);
+        check_mask("less than NaN", V::or(a.less(nan), nan.less(a)), &|_| false);
+        check_mask("less_equal to NaN", V::or(a.less_equal(nan), nan.less_equal(nan)), &|_| false);
+        check_mask("equal to NaN", V::or(a.equal(nan), nan.equal(nan)), &|_| false);
+        check_mask("is_nan", V::select(some, nan, a).is_nan(), &|i| x[i] < y[i]);
+        check_mask("and", V::and(some, others), &|i| x[i] < y[i] && x[i] < z[i]);
+        check_mask("or", V::or(some, others), &|i| x[i] < y[i] || x[i] < z[i]);
+        check_mask("xor", V::xor(some, others), &|i| (x[i] < y[i]) != (x[i] < z[i]));
+        check_mask("not", V::not(some), &|i| x[i] >= y[i]);
+
+        let (largest, smallest) = (x[..V::LANES].iter(), x[..V::LANES].iter());
+        assert_eq!(a.largest(), largest.copied().fold(f32::NEG_INFINITY, f32::max), "{}", self.0);
+        assert_eq!(a.smallest(), smallest.copied().fold(f32::INFINITY, f32::min), "{}", self.0);
+        for nan in 0..V::LANES {
+            let mut with_nan = x;
+            with_nan[nan] = f32::NAN;
+            // SAFETY: the array is as long as any vector.
+            let vector = unsafe { V::load_f32(with_nan.as_ptr()) };
+            assert!(vector.largest().is_nan() && vector.smallest().is_nan(), "{}", self.0);
+        }
         let want: f64 = x[..V::LANES].iter().map(|&v| f64::from(v)).sum();
         assert!((f64::from(a.sum()) - want).abs() < 1e-5, "sum of {}: {} {want}", self.0, a.sum());
     }
@@ -158,6 +202,55 @@ impl Kernel for Arithmetic {
 #[test]
 fn arithmetic_is_that_of_scalars() {
     on_every_level(Arithmetic);
+}
+
+/// What is made of one number, at every exponent and beside every whole number that rounding could get wrong.
+struct Parts(&'static str);
+
+impl Kernel for Parts {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let mut cases = vec![0.0, f32::INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 0.75, 1.5, 1.499_999_9];
+        cases.extend((0..=0x7f80_0000).step_by(30_011).map(f32::from_bits));
+        for exponent in 0..26 {
+            let power = (1 << exponent) as f32;
+            for near in [power, power + 0.5, power + 1.0, power + 1.5] {
+                cases.extend([near.next_down(), near, near.next_up()]);
+            }
+        }
+        for x in cases {
+            for x in [x, -x] {
+                let first = |v: V| {
+                    let mut all = [0.0_f32; MAX_LANES];
+                    // SAFETY: the array takes any vector.
+                    unsafe { v.store_f32(all.as_mut_ptr()) };
+                    all[0]
+                };
+                let same = |name: &str, got: V, want: f32| {
+                    let got = first(got);
+                    let equal = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                    assert!(equal, "{name} of {x:e} by {}: {got:e} {want:e}", self.0);
+                };
+                let v = V::splat(x);
+                same("floor", v.floor(), x.floor());
+                same("ceil", v.ceil(), x.ceil());
+                same("trunc", v.trunc(), x.trunc());
+                same("round", v.round(), x.round_ties_even());
+                if x > 0.0 && x.is_finite() {
+                    let (m, e) = v.split();
+                    let (m, e) = (first(m), first(e));
+                    assert!((0.75..1.5).contains(&m), "{x:e} by {}: {m}", self.0);
+                    assert_eq!(f64::from(m) * 2.0_f64.powi(e as i32), x.into(), "{x:e} by {}", self.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_numbers_are_those_of_scalars() {
+    on_every_level(Parts);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Elementwise operations on the CPU: any types, any strides, broadcasting included.
 //!
-//! An operation says what it does to vectors of `f32`, to an `i32` and to a `bool` ([`Elementwise`]). For these, and for
+//! An operation says what it does to vectors of `f32`, to an `i32`, a `u32` and a `bool` ([`Elementwise`]). For these, and for
 //! `f16` and `bf16` in memory, a loop is compiled at every SIMD level ([`Loops`]). All the rest is shared by every
 //! operation: the way through strides ([`crate::cpu::walk`]), and conversion through small blocks where an operand is
 //! of another type, or not one element after another ([`crate::cpu::convert`]).
@@ -23,23 +23,45 @@ const STREAM: usize = 16 << 20;
 /// Shorter runs do not: the cache lines at both ends would be written in parts.
 const STREAM_RUN: usize = 4096;
 
-/// `out[i] = f(x[i])`. The output's type decides how to compute.
+/// `out[i] = f(x[i])`, computed in `dtype`, which is that of the output unless `f` gives truths.
 ///
 /// # Safety
 /// Inputs have the output's shape. Their elements are readable; the output's are writable, each in a place of its own.
 /// An input shares memory with the output only if both are the same elements of the same type.
-pub(crate) unsafe fn unary(device: CpuDevice, loops: Loops<1>, x: View<'_>, out: ViewMut<'_>) {
+pub(crate) unsafe fn unary(device: CpuDevice, loops: Loops<1>, dtype: DType, x: View<'_>, out: ViewMut<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { apply::<1, 2>(device, loops, [x], out) }
+    unsafe { apply::<1, 2>(device, loops, dtype, [x], out) }
 }
 
-/// `out[i] = f(a[i], b[i])`. The output's type decides how to compute.
+/// `out[i] = f(a[i], b[i])`, computed likewise.
 ///
 /// # Safety
 /// As for [`unary`].
-pub(crate) unsafe fn binary(device: CpuDevice, loops: Loops<2>, a: View<'_>, b: View<'_>, out: ViewMut<'_>) {
+pub(crate) unsafe fn binary(
+    device: CpuDevice,
+    loops: Loops<2>,
+    dtype: DType,
+    a: View<'_>,
+    b: View<'_>,
+    out: ViewMut<'_>,
+) {
     // SAFETY: the caller's promise.
-    unsafe { apply::<2, 3>(device, loops, [a, b], out) }
+    unsafe { apply::<2, 3>(device, loops, dtype, [a, b], out) }
+}
+
+/// `out[i] = f(a[i], b[i], c[i])`, computed likewise.
+///
+/// # Safety
+/// As for [`unary`].
+pub(crate) unsafe fn ternary(
+    device: CpuDevice,
+    loops: Loops<3>,
+    dtype: DType,
+    operands: [View<'_>; 3],
+    out: ViewMut<'_>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { apply::<3, 4>(device, loops, dtype, operands, out) }
 }
 
 /// `out[i] = x[i]`, converted to the output's type: to integers towards zero, saturating, NaN as 0; to narrower
@@ -72,12 +94,14 @@ pub(crate) unsafe fn cast(device: CpuDevice, x: View<'_>, out: ViewMut<'_>) {
 unsafe fn apply<const N: usize, const M: usize>(
     device: CpuDevice,
     loops: Loops<N>,
+    dtype: DType,
     inputs: [View<'_>; N],
     out: ViewMut<'_>,
 ) {
     let work = Work {
         level: device.level(),
         loops,
+        dtype,
         dtypes: inputs.map(|input| input.dtype),
         out: out.dtype,
         stream: streams(inputs, out),
@@ -117,6 +141,8 @@ unsafe fn walk_views<const N: usize, const M: usize>(
 struct Work<const N: usize> {
     level: Level,
     loops: Loops<N>,
+    /// In which it computes.
+    dtype: DType,
     dtypes: [DType; N],
     out: DType,
     stream: bool,
@@ -126,17 +152,20 @@ impl<const N: usize> Work<N> {
     /// # Safety
     /// The run lies inside operands of these types.
     unsafe fn run<const M: usize>(&self, run: &Run<M>) {
-        let size = self.out.size() as isize;
-        let direct = self.dtypes == [self.out; N]
-            && run.steps[N] == size
-            && run.steps.iter().all(|&step| step == size || step == 0);
+        let is_dense = |step: isize, dtype: DType| step == dtype.size() as isize;
+        let direct = self.dtypes == [self.dtype; N]
+            && is_dense(run.steps[N], self.out)
+            && run.steps[..N].iter().all(|&step| step == 0 || is_dense(step, self.dtype));
         // SAFETY: the caller's promise.
         unsafe {
-            match self.out.kind() {
-                _ if direct => self.direct(self.loops.of_dtype(self.out), run),
-                Kind::Float => self.through_blocks::<f32, M>(self.loops.f32, run),
-                Kind::Int => self.through_blocks::<i32, M>(self.loops.i32, run),
-                Kind::Bool => self.through_blocks::<Truth, M>(self.loops.bool, run),
+            match self.dtype {
+                dtype if direct => self.direct(self.loops.of_dtype(dtype), run),
+                DType::UInt32 | DType::UInt8 => self.through_blocks::<i32, M>(self.loops.u32, run),
+                dtype => match dtype.kind() {
+                    Kind::Float => self.through_blocks::<f32, M>(self.loops.f32, run),
+                    Kind::Int => self.through_blocks::<i32, M>(self.loops.i32, run),
+                    Kind::Bool => self.through_blocks::<Truth, M>(self.loops.bool, run),
+                },
             }
         }
     }
@@ -146,8 +175,8 @@ impl<const N: usize> Work<N> {
     /// # Safety
     /// As for [`Work::run`].
     unsafe fn direct<const M: usize>(&self, f: Loop<N>, run: &Run<M>) {
-        let (size, len, out) = (self.out.size(), run.len, run.places[N]);
-        let stream = self.stream && len * size >= STREAM_RUN;
+        let (size, len, out) = (self.dtype.size(), run.len, run.places[N]);
+        let stream = self.stream && len * self.out.size() >= STREAM_RUN;
         let mut inputs: [*const u8; N] = std::array::from_fn(|n| run.places[n].cast_const());
         let mut steps = [1; N];
         let mut repeated: [Block; N] = std::array::from_fn(|_| Block::new());
@@ -188,7 +217,12 @@ impl<const N: usize> Work<N> {
                         convert::load::<T>(self.level, dtype, place(n), step, blocks[n].as_mut_ptr(), count);
                     }
                 }
-                if is_own(self.out, run.steps[N]) {
+                if self.loops.tests && run.steps[N] == 1 {
+                    f(self.level, inputs, [1; N], place(N), count, false);
+                } else if self.loops.tests {
+                    f(self.level, inputs, [1; N], result.as_mut_ptr(), count, false);
+                    convert::scatter(1, result.as_mut_ptr(), place(N), run.steps[N], count);
+                } else if is_own(self.out, run.steps[N]) {
                     f(self.level, inputs, [1; N], place(N), count, false);
                 } else {
                     f(self.level, inputs, [1; N], result.as_mut_ptr(), count, false);

@@ -12,7 +12,8 @@ use crate::dtype::DType;
 /// No loop takes more elements at a time.
 pub(super) const STEP: usize = 64;
 
-/// A function of `N` operands. It is only called for the kinds that the operation takes.
+/// A function of `N` operands, which gives a number (`float`, `int`, `uint`) or a truth (`float_test` and so on). It is
+/// only called for the kinds that the operation takes.
 pub(crate) trait Elementwise<const N: usize> {
     #[inline(always)]
     fn float<V: Simd>(_operands: [V; N]) -> V {
@@ -21,6 +22,22 @@ pub(crate) trait Elementwise<const N: usize> {
     #[inline(always)]
     fn int(_operands: [i32; N]) -> i32 {
         unreachable!("an operation on integers that has none")
+    }
+    #[inline(always)]
+    fn uint(_operands: [u32; N]) -> u32 {
+        unreachable!("an operation on integers that has none")
+    }
+    #[inline(always)]
+    fn float_test<V: Simd>(_operands: [V; N]) -> V::Mask {
+        unreachable!("a test of floats that there is not")
+    }
+    #[inline(always)]
+    fn int_test(_operands: [i32; N]) -> bool {
+        unreachable!("a test of integers that there is not")
+    }
+    #[inline(always)]
+    fn uint_test(_operands: [u32; N]) -> bool {
+        unreachable!("a test of integers that there is not")
     }
     #[inline(always)]
     fn boolean(_operands: [bool; N]) -> bool {
@@ -35,24 +52,45 @@ pub(super) type Loop<const N: usize> = unsafe fn(Level, [*const u8; N], [usize; 
 /// The loops of one operation, by what is in memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Loops<const N: usize> {
+    /// Whether results are truths, whatever the operands are.
+    pub(super) tests: bool,
     pub(super) f32: Loop<N>,
     pub(super) f16: Loop<N>,
     pub(super) bf16: Loop<N>,
     pub(super) i32: Loop<N>,
+    pub(super) u32: Loop<N>,
     pub(super) i8: Loop<N>,
     pub(super) u8: Loop<N>,
     pub(super) bool: Loop<N>,
 }
 
 impl<const N: usize> Loops<N> {
+    /// Of an operation that gives numbers.
     pub(crate) const fn of<O: Elementwise<N>>() -> Self {
         Self {
+            tests: false,
             f32: floats::<f32, O, N>,
             f16: floats::<f16, O, N>,
             bf16: floats::<bf16, O, N>,
             i32: each::<Ints<i32>, O, N>,
+            u32: each::<Ints<u32>, O, N>,
             i8: each::<Ints<i8>, O, N>,
             u8: each::<Ints<u8>, O, N>,
+            bool: each::<Truths, O, N>,
+        }
+    }
+
+    /// Of an operation that gives truths.
+    pub(crate) const fn testing<O: Elementwise<N>>() -> Self {
+        Self {
+            tests: true,
+            f32: test_floats::<f32, O, N>,
+            f16: test_floats::<f16, O, N>,
+            bf16: test_floats::<bf16, O, N>,
+            i32: each::<Tests<i32>, O, N>,
+            u32: each::<Tests<u32>, O, N>,
+            i8: each::<Tests<i8>, O, N>,
+            u8: each::<Tests<u8>, O, N>,
             bool: each::<Truths, O, N>,
         }
     }
@@ -63,7 +101,8 @@ impl<const N: usize> Loops<N> {
             DType::Float32 => self.f32,
             DType::Float16 => self.f16,
             DType::BFloat16 => self.bf16,
-            DType::Int32 | DType::UInt32 => self.i32,
+            DType::Int32 => self.i32,
+            DType::UInt32 => self.u32,
             DType::Int8 => self.i8,
             DType::UInt8 => self.u8,
             DType::Bool => self.bool,
@@ -173,42 +212,95 @@ unsafe fn part<V: Simd, E: Element, O: Elementwise<N>, const N: usize>(
     }
 }
 
-/// How an operation works on whole numbers as they are in memory.
+/// # Safety
+/// As for [`floats`]; the output is of bytes.
+unsafe fn test_floats<E: Element, O: Elementwise<N>, const N: usize>(
+    level: Level,
+    inputs: [*const u8; N],
+    steps: [usize; N],
+    out: *mut u8,
+    len: usize,
+    _stream: bool,
+) {
+    level.run(TestFloats::<E, O, N>(inputs, steps, out, len, PhantomData));
+}
+
+struct TestFloats<E, O, const N: usize>([*const u8; N], [usize; N], *mut u8, usize, PhantomData<(E, O)>);
+
+impl<E: Element, O: Elementwise<N>, const N: usize> Kernel for TestFloats<E, O, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let Self(inputs, steps, out, len, _) = self;
+        let mut i = 0;
+        // SAFETY: the promise to `test_floats`; no vector ends after `len`.
+        unsafe {
+            while i + V::LANES <= len {
+                let mut operands = [V::splat(0.0); N];
+                for n in 0..N {
+                    operands[n] = E::load(inputs[n].cast::<E>().add(steps[n] * i));
+                }
+                V::store_mask(O::float_test(operands), out.add(i));
+                i += V::LANES;
+            }
+            if i < len {
+                let mut operands = [V::splat(0.0); N];
+                for n in 0..N {
+                    operands[n] = E::load_tail(inputs[n].cast::<E>().add(steps[n] * i), len - i);
+                }
+                V::store_mask_tail(O::float_test(operands), out.add(i), len - i);
+            }
+        }
+    }
+}
+
+/// How an operation works on whole numbers and truths as they are in memory.
 trait Whole<O, const N: usize> {
     type Stored: Copy + Default;
-    fn of(operands: [Self::Stored; N]) -> Self::Stored;
+    type Result: Copy + Default;
+    fn of(operands: [Self::Stored; N]) -> Self::Result;
 }
 
 struct Ints<T>(PhantomData<T>);
+struct Tests<T>(PhantomData<T>);
 
 macro_rules! whole {
-    ($($type:ty),+) => {$(
+    ($($type:ty: $wide:ty, $number:ident, $test:ident;)+) => {$(
         impl<O: Elementwise<N>, const N: usize> Whole<O, N> for Ints<$type> {
             type Stored = $type;
+            type Result = $type;
             #[inline(always)]
             fn of(operands: [$type; N]) -> $type {
-                let mut wide = [0; N];
-                for n in 0..N {
-                    wide[n] = i32::from(operands[n]);
-                }
-                O::int(wide) as $type
+                O::$number(operands.map(<$wide>::from)) as $type
+            }
+        }
+
+        impl<O: Elementwise<N>, const N: usize> Whole<O, N> for Tests<$type> {
+            type Stored = $type;
+            type Result = u8;
+            #[inline(always)]
+            fn of(operands: [$type; N]) -> u8 {
+                u8::from(O::$test(operands.map(<$wide>::from)))
             }
         }
     )+};
 }
-whole!(i32, i8, u8);
+whole! {
+    i32: i32, int, int_test;
+    u32: u32, uint, uint_test;
+    i8: i32, int, int_test;
+    u8: u32, uint, uint_test;
+}
 
 struct Truths;
 
 impl<O: Elementwise<N>, const N: usize> Whole<O, N> for Truths {
     type Stored = u8;
+    type Result = u8;
     #[inline(always)]
     fn of(operands: [u8; N]) -> u8 {
-        let mut truths = [false; N];
-        for n in 0..N {
-            truths[n] = operands[n] != 0;
-        }
-        u8::from(O::boolean(truths))
+        u8::from(O::boolean(operands.map(|operand| operand != 0)))
     }
 }
 
@@ -234,7 +326,7 @@ impl<W: Whole<O, N>, O, const N: usize> Kernel for Each<W, O, N> {
     fn run<V: Simd>(self) {
         let Self(inputs, steps, out, len, _) = self;
         let inputs = inputs.map(<*const u8>::cast::<W::Stored>);
-        let out = out.cast::<W::Stored>();
+        let out = out.cast::<W::Result>();
         let mut i = 0;
         // SAFETY: the promise to `each`.
         unsafe {
@@ -242,14 +334,14 @@ impl<W: Whole<O, N>, O, const N: usize> Kernel for Each<W, O, N> {
             // because all of a step is read before any of it is written.
             while i + STEP <= len {
                 let mut operands = [[W::Stored::default(); STEP]; N];
-                let mut results = [W::Stored::default(); STEP];
+                let mut results = [W::Result::default(); STEP];
                 for n in 0..N {
                     operands[n] = inputs[n].add(i * steps[n]).cast::<[W::Stored; STEP]>().read_unaligned();
                 }
                 for j in 0..STEP {
                     results[j] = W::of(pick(&operands, j));
                 }
-                out.add(i).cast::<[W::Stored; STEP]>().write_unaligned(results);
+                out.add(i).cast::<[W::Result; STEP]>().write_unaligned(results);
                 i += STEP;
             }
             while i < len {

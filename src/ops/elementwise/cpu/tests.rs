@@ -15,6 +15,9 @@ impl Elementwise<1> for Same {
     fn int([x]: [i32; 1]) -> i32 {
         x
     }
+    fn uint([x]: [u32; 1]) -> u32 {
+        x
+    }
     fn boolean([x]: [bool; 1]) -> bool {
         x
     }
@@ -29,6 +32,9 @@ impl Elementwise<1> for Negative {
     fn int([x]: [i32; 1]) -> i32 {
         x.wrapping_neg()
     }
+    fn uint([x]: [u32; 1]) -> u32 {
+        x.wrapping_neg()
+    }
 }
 
 struct Subtract;
@@ -38,6 +44,9 @@ impl Elementwise<2> for Subtract {
         a.sub(b)
     }
     fn int([a, b]: [i32; 2]) -> i32 {
+        a.wrapping_sub(b)
+    }
+    fn uint([a, b]: [u32; 2]) -> u32 {
         a.wrapping_sub(b)
     }
 }
@@ -51,8 +60,29 @@ impl Elementwise<2> for Multiply {
     fn int([a, b]: [i32; 2]) -> i32 {
         a.wrapping_mul(b)
     }
+    fn uint([a, b]: [u32; 2]) -> u32 {
+        a.wrapping_mul(b)
+    }
     fn boolean([a, b]: [bool; 2]) -> bool {
         a & b
+    }
+}
+
+/// Truths of any types: `a < b`, which depends on the sign of integers.
+struct Less;
+
+impl Elementwise<2> for Less {
+    fn float_test<V: Simd>([a, b]: [V; 2]) -> V::Mask {
+        a.less(b)
+    }
+    fn int_test([a, b]: [i32; 2]) -> bool {
+        a < b
+    }
+    fn uint_test([a, b]: [u32; 2]) -> bool {
+        a < b
+    }
+    fn boolean([a, b]: [bool; 2]) -> bool {
+        !a & b
     }
 }
 
@@ -117,7 +147,7 @@ fn binary_of_any_types_and_strides() {
                 }
                 let mut out = before.clone();
                 // SAFETY: arrays of their own, all of one shape.
-                unsafe { binary(device, loops, a.view(), b.view(), out.view_mut()) };
+                unsafe { binary(device, loops, dtype, a.view(), b.view(), out.view_mut()) };
                 let want = |index: &[usize]| {
                     let operands = [a.at(index), b.at(index)];
                     match name {
@@ -150,9 +180,36 @@ fn unary_in_place_and_elsewhere() {
                 let mut out = x.clone();
                 let view = View { origin: out.view_mut().origin, ..x.view() };
                 // SAFETY: the same elements, so that input and output may share memory.
-                unsafe { unary(device, loops, view, out.view_mut()) };
+                unsafe { unary(device, loops, dtype, view, out.view_mut()) };
                 check(&out, &x, want, &format!("round {round}, {name} of {dtype} on {device:?}"));
             }
+        }
+    }
+}
+
+#[test]
+fn tests_of_any_types_and_strides() {
+    let mut random = Random(17);
+    for round in 0..200 {
+        let dtype = random.pick(&DType::ALL);
+        let shape = random_shape(&mut random);
+        let [a, b] = [0, 1].map(|_| {
+            let source = if random.below(3) == 0 { DType::Bool } else { dtype };
+            Array::scattered(&mut random, source, &shape, true, |random| Value::random(random, source))
+        });
+        let before = Array::scattered(&mut random, DType::Bool, &shape, false, |_| Value::Int(1));
+        for device in devices() {
+            let mut out = before.clone();
+            // SAFETY: arrays of their own, all of one shape.
+            unsafe { binary(device, Loops::testing::<Less>(), dtype, a.view(), b.view(), out.view_mut()) };
+            let want = |index: &[usize]| {
+                let (a, b) = (rounded(dtype, a.at(index)), rounded(dtype, b.at(index)));
+                Value::Int(i64::from(match dtype.kind() {
+                    Kind::Float => a.float() < b.float(),
+                    _ => a.int() < b.int(),
+                }))
+            };
+            check(&out, &before, want, &format!("round {round}, less of {dtype} on {device:?}"));
         }
     }
 }
@@ -196,14 +253,14 @@ fn large_results_by_threads_and_past_the_caches() {
             out.layout = from(second, 1);
             let [x, y] = layouts.each_ref().map(|layout| View { layout, ..a.view() });
             // SAFETY: arrays of their own, of one shape.
-            unsafe { binary(device, Loops::of::<Subtract>(), x, y, out.view_mut()) };
+            unsafe { binary(device, Loops::of::<Subtract>(), DType::Float32, x, y, out.view_mut()) };
             let value = |place: isize| a.get(place).float();
             for i in 0..len as isize {
                 assert_eq!(out.get(i + second).float(), value(i + first) - value(i + second), "{i} on {device:?}");
             }
             let number = View { layout: &repeated, ..one.view() };
             // SAFETY: as above.
-            unsafe { binary(device, Loops::of::<Multiply>(), x, number, out.view_mut()) };
+            unsafe { binary(device, Loops::of::<Multiply>(), DType::Float32, x, number, out.view_mut()) };
             for i in 0..len as isize {
                 assert_eq!(out.get(i + second).float(), value(i + first) * 0.5, "{i} on {device:?}");
             }
