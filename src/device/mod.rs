@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod fork;
+pub mod placement;
 pub mod select;
 
 use std::fmt;

@@ -341,8 +341,8 @@ impl Machine {
             text += "no GPU driver was found: no Vulkan, Metal, DX12 or GL adapter answers on this machine\n";
         }
         if !asked {
-            text += "NumPy arrays alone are computed on the CPU device unless a device is named: moving them to a GPU \
-                     and back costs more than these operations do\n";
+            text += "NumPy arrays alone, with no device named, are computed where the answer is estimated to come back \
+                     first: explain(operation, *shapes) says where\n";
         }
         text.truncate(text.trim_end().len());
         Ok(text)

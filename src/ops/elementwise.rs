@@ -107,6 +107,13 @@ impl Operation {
         })
     }
 
+    /// About how many arithmetic operations an element takes. A formula that calls a function takes many.
+    pub(crate) fn cost(&self) -> f64 {
+        let calls =
+            [self.formulas.float, self.formulas.number].into_iter().flatten().any(|formula| formula.contains('('));
+        if calls { 25.0 } else { 1.0 }
+    }
+
     /// The type of the operands taken together.
     fn promote(&self, operands: &[Operand<'_>]) -> Result<DType> {
         let deciding = || operands.iter().enumerate().filter(|&(i, _)| self.operands.condition != Some(i));

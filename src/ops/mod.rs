@@ -6,6 +6,7 @@
 pub mod astype;
 pub mod elementwise;
 pub mod matmul_vec;
+pub mod work;
 
 use crate::device::Device;
 use crate::dtype::{DType, Scalar};

@@ -12,8 +12,8 @@ use super::arrays::{Argument, alias, argument, descriptor, on_device};
 use super::device::{ambient_device, device_argument};
 use super::enter;
 use super::tensor::{PyTensor, give};
-use crate::device::Device;
 use crate::device::select::cpu;
+use crate::device::{Device, placement};
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
 use crate::ops::{self, Operand};
@@ -87,7 +87,7 @@ impl Ready {
 
 impl<'a, 'py> Call<'a, 'py> {
     /// Chooses the device: the `device=` argument, that of the tensors, that of `use_device`, that of the environment,
-    /// and else, with arrays alone, the CPU device: these operations take less time than moving arrays to a GPU.
+    /// and else, with arrays alone, the one that is estimated to have the answer back first.
     pub(super) fn new(
         py: Python<'py>,
         name: &'static str,
@@ -131,7 +131,7 @@ impl<'a, 'py> Call<'a, 'py> {
             (Some(device), _) | (None, Some(device)) => device,
             (None, None) => match ambient_device(py)? {
                 Some(device) => device,
-                None => cpu()?,
+                None => place_arrays(py, name, arguments)?,
             },
         };
         let as_array = first.is_none() && (out.is_none() || out_is_array);
@@ -190,6 +190,26 @@ impl<'a, 'py> Call<'a, 'py> {
             fill_array(name, object, &result)?;
         }
         Ok(object.clone().unbind())
+    }
+}
+
+/// The device for arrays alone.
+fn place_arrays(py: Python<'_>, name: &str, arguments: &[Argument]) -> PyResult<Device> {
+    let arrays = || {
+        arguments.iter().filter_map(|argument| match argument {
+            Argument::Array(array) => Some(array),
+            Argument::Tensor(_) | Argument::Scalar(_) => None,
+        })
+    };
+    // An estimate takes longer than this work does.
+    if arrays().map(Tensor::nbytes).sum::<usize>() < 16 << 20 {
+        return Ok(cpu()?);
+    }
+    let operands: SmallVec<[(&[usize], usize); 4]> =
+        arrays().map(|array| (array.shape(), array.dtype().size())).collect();
+    match ops::work::work(name, &operands) {
+        Some(work) => enter(py, || placement::place(&work)),
+        None => Ok(cpu()?),
     }
 }
 

@@ -6,12 +6,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 
+use super::tensor::shape_argument;
 use super::{call, enter, errors};
 use crate::cpu::memory;
 use crate::cpu::simd::Level;
-use crate::device::Device;
 use crate::device::select::{self, machine};
+use crate::device::{Device, placement};
 use crate::error::Error;
+use crate::ops::work;
+use crate::shape::{Shape, show};
 
 /// A device that computes: a GPU, or the CPU.
 ///
@@ -329,15 +332,39 @@ fn is_available(py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// Which device is chosen when nothing is said, and why each of the others is not.
 ///
+/// With the name of an operation and the shapes of its operands: where it is computed for NumPy arrays, and how long it
+/// is estimated to take there and elsewhere.
+///
 /// Examples
 /// --------
 /// >>> import gpukern as gk
 /// >>> gk.explain().startswith("chosen: ")
 /// True
+/// >>> gk.explain("add", (1000, 1000), (1000,)).splitlines()[0]
+/// 'add of NumPy arrays, float32 (1000, 1000) and (1000,): computed on cpu'
 #[pyfunction]
-fn explain(py: Python<'_>) -> PyResult<String> {
+#[pyo3(signature = (operation = None, /, *shapes))]
+fn explain(py: Python<'_>, operation: Option<&str>, shapes: &Bound<'_, PyTuple>) -> PyResult<String> {
+    const NAME: &str = "explain";
     let context = context_device(py)?;
-    enter(py, || machine()?.explain(context))
+    let Some(operation) = operation else { return enter(py, || machine()?.explain(context)) };
+    if !work::names().any(|name| name == operation) {
+        let names = work::names().collect::<Vec<_>>().join(", ");
+        let message = format!("{NAME}: there is no operation '{operation}'; there are {names}");
+        return Err(Error::Argument(message).into());
+    }
+    let shapes: Vec<Shape> = shapes.iter().map(|shape| shape_argument(&shape, NAME)).collect::<PyResult<_>>()?;
+    let shown = shapes.iter().map(|shape| show(shape)).collect::<Vec<_>>().join(" and ");
+    let operands: Vec<(&[usize], usize)> = shapes.iter().map(|shape| (&shape[..], 4)).collect();
+    let work = work::work(operation, &operands).ok_or_else(|| {
+        let shown = if shown.is_empty() { "none" } else { &shown };
+        Error::Shape(format!("{NAME}: {operation} does not take operands of these shapes: {shown}"))
+    })?;
+    if let Some(device) = ambient_device(py)? {
+        let id = device.id();
+        return Ok(format!("{operation} of NumPy arrays, float32 {shown}: computed on {id}, because it is asked for"));
+    }
+    enter(py, || placement::explain(operation, &shown, &work))
 }
 
 /// Wait until everything that was started has finished, on one device or on all.

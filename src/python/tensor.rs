@@ -526,7 +526,7 @@ fn integers(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[isize
     obj.try_iter().map_err(|_| fail(obj))?.map(|length| one(&length?)).collect()
 }
 
-fn shape_argument(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[usize; 6]>> {
+pub(super) fn shape_argument(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[usize; 6]>> {
     let lengths = integers(obj, operation)?;
     lengths
         .iter()

@@ -32,6 +32,12 @@ fn copy_sign(size: vec4<f32>, sign: vec4<f32>) -> vec4<f32> {
 fn sign_of(x: vec4<f32>) -> vec4<f32> {
     return select(select(x, vec4<f32>(1.0), x > vec4<f32>(0.0)), vec4<f32>(-1.0), x < vec4<f32>(0.0));
 }
+// max(x, 0), where NaN goes through: compared as bits, since a compiler may make a maximum of it.
+fn positive_part(x: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(x);
+    let is_negative = (bits > vec4<u32>(0x80000000u)) & (bits <= vec4<u32>(0xff800000u));
+    return select(x, vec4<f32>(0.0), is_negative);
+}
 
 // NaN goes through, from either side.
 fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {

@@ -1,5 +1,8 @@
 // Functions of four integers at once, for elementwise formulas. `Value` is vec4<i32>, or vec4<u32> where SIGNED is
 // false. Arithmetic wraps around, and nothing is undefined.
+fn absolute(x: Value) -> Value {
+    return select(x, Value(0) - x, x < Value(0));
+}
 fn sign_of(x: Value) -> Value {
     return select(Value(0), Value(1), x > Value(0)) - select(Value(0), Value(1), x < Value(0));
 }

@@ -168,7 +168,7 @@ operations! {
     /// `-x`.
     unary negative: float "-a" |a| a.neg(), int "Value(0) - a" |a| a.wrapping_neg();
     /// `|x|`.
-    unary abs: float "abs(a)" |a| a.abs(), int "abs(a)" |a| a.absolute(), bool "a" |a| a;
+    unary abs: float "abs(a)" |a| a.abs(), int "absolute(a)" |a| a.absolute(), bool "a" |a| a;
     /// -1, 0 or 1 by the sign of x; NaN stays NaN.
     unary sign: float "sign_of(a)" |a| math::sign(a), int "sign_of(a)" |a| a.sign();
     /// `1 / x`, always of floats.
@@ -224,13 +224,13 @@ operations! {
     unary gelu_tanh: float "gelu_tanh(a)" |a| math::gelu_tanh(a);
     /// `max(x, 0)`.
     unary relu:
-        float "select(a, vec4<f32>(0.0), a < vec4<f32>(0.0))" |a| V::select(a.less(V::splat(0.0)), V::splat(0.0), a),
-        int "max(a, Value(0))" |a| a.max(0);
+        float "positive_part(a)" |a| V::select(a.less(V::splat(0.0)), V::splat(0.0), a),
+        int "max(a, Value(0))" |a| a.positive_part();
     /// `max(x, 0)²`.
     unary squared_relu:
-        float "select(a * a, vec4<f32>(0.0), a < vec4<f32>(0.0))"
+        float "positive_part(a) * positive_part(a)"
             |a| V::select(a.less(V::splat(0.0)), V::splat(0.0), a.mul(a)),
-        int "max(a, Value(0)) * max(a, Value(0))" |a| a.max(0).wrapping_mul(a.max(0));
+        int "max(a, Value(0)) * max(a, Value(0))" |a| a.positive_part().wrapping_mul(a);
     /// `ln(1 + e^x)`.
     unary softplus: float "softplus(a)" |a| math::softplus(a);
     /// `silu(a)·b`.

@@ -9,6 +9,8 @@ pub(super) trait Whole: Copy {
     /// By squaring, wrapping around. A negative power is rounded towards zero: only ±1 has one that is not 0.
     fn power(self, exponent: Self) -> Self;
     fn absolute(self) -> Self;
+    /// 0 in place of negative numbers.
+    fn positive_part(self) -> Self;
     /// -1, 0 or 1.
     fn sign(self) -> Self;
     /// By the width or more, everything is shifted out. A negative distance counts as one that is too large.
@@ -48,6 +50,10 @@ impl Whole for i32 {
         self.wrapping_abs()
     }
     #[inline(always)]
+    fn positive_part(self) -> Self {
+        self.max(0)
+    }
+    #[inline(always)]
     fn sign(self) -> Self {
         self.signum()
     }
@@ -76,6 +82,10 @@ impl Whole for u32 {
     }
     #[inline(always)]
     fn absolute(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn positive_part(self) -> Self {
         self
     }
     #[inline(always)]

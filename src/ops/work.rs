@@ -1,0 +1,91 @@
+//! What an operation moves and computes, for estimates of where it is done best.
+
+use crate::ops::elementwise;
+use crate::shape::{Shape, broadcast_shapes};
+
+/// The work of one call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Bytes of all operands.
+    pub read: f64,
+    /// Bytes of the result.
+    pub written: f64,
+    /// Arithmetic operations on float32.
+    pub operations: f64,
+}
+
+/// Operations besides the elementwise ones: how the result's size follows from the operands, and the arithmetic for
+/// each element of the first of them.
+const OTHERS: &[(&str, Output, f64)] = &[
+    ("all", Output::Small, 1.0),
+    ("any", Output::Small, 1.0),
+    ("argmax", Output::Small, 2.0),
+    ("argmin", Output::Small, 2.0),
+    ("concat", Output::Sum, 0.0),
+    ("cumsum", Output::Same, 1.0),
+    ("embedding", Output::Rows, 0.0),
+    ("group_norm", Output::Same, 8.0),
+    ("l2_norm", Output::Same, 4.0),
+    ("layer_norm", Output::Same, 8.0),
+    ("log_softmax", Output::Same, 30.0),
+    ("matmul_vec", Output::WithoutLastAxis, 2.0),
+    ("max", Output::Small, 1.0),
+    ("mean", Output::Small, 1.0),
+    ("min", Output::Small, 1.0),
+    ("prod", Output::Small, 1.0),
+    ("rms_norm", Output::Same, 4.0),
+    ("rope", Output::Same, 3.0),
+    ("softmax", Output::Same, 30.0),
+    ("stack", Output::Sum, 0.0),
+    ("std", Output::Small, 4.0),
+    ("sum", Output::Small, 1.0),
+    ("take", Output::Rows, 0.0),
+    ("var", Output::Small, 4.0),
+];
+
+#[derive(Clone, Copy)]
+enum Output {
+    /// As large as the first operand.
+    Same,
+    WithoutLastAxis,
+    /// So small that it does not matter.
+    Small,
+    /// As large as all operands together.
+    Sum,
+    /// A row of the first operand for each element of the second.
+    Rows,
+}
+
+/// The names of all operations that have an estimate.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    elementwise::OPERATIONS.iter().map(|operation| operation.name).chain(OTHERS.iter().map(|&(name, ..)| name))
+}
+
+/// The work of an operation on operands of these shapes with elements of so many bytes; none if the operation is not
+/// known, or refuses them.
+#[must_use]
+pub fn work(name: &str, operands: &[(&[usize], usize)]) -> Option<Work> {
+    let length = |shape: &[usize]| shape.iter().map(|&length| length as f64).product::<f64>();
+    let read: f64 = operands.iter().map(|&(shape, size)| length(shape) * size as f64).sum();
+    let size = operands.iter().map(|&(_, size)| size).max()? as f64;
+    let first = operands.first()?.0;
+    if let Some(&(_, result, cost)) = OTHERS.iter().find(|&&(other, ..)| other == name) {
+        let elements = match result {
+            Output::Same => length(first),
+            Output::WithoutLastAxis => length(&first[..first.len().saturating_sub(1)]),
+            Output::Small => 0.0,
+            Output::Sum => operands.iter().map(|&(shape, _)| length(shape)).sum(),
+            Output::Rows => {
+                length(first.get(1..).unwrap_or(&[])) * operands.get(1).map_or(1.0, |&(shape, _)| length(shape))
+            }
+        };
+        return Some(Work { read, written: elements * size, operations: length(first) * cost });
+    }
+    let operation = elementwise::OPERATIONS.iter().find(|operation| operation.name == name)?;
+    let mut shape = Shape::new();
+    for (other, _) in operands {
+        shape = broadcast_shapes(&shape, other, name, ["", ""]).ok()?;
+    }
+    let elements = length(&shape);
+    Some(Work { read, written: elements * size, operations: elements * operation.cost() })
+}
