@@ -1,5 +1,6 @@
 """What is timed, as data."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,8 @@ _DTYPES = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.
 _MIB = 2**20
 # Weights are used in turn, so many of them that no cache holds them all.
 _ROTATED = 256 * _MIB
+# After so many elements the input of gelu repeats.
+_PERIOD = 4096
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,32 @@ def _silu(x: Array) -> Array:
     return np.asarray(x / (1 + np.exp(-x)))
 
 
+def _gelu(x: Array) -> Array:
+    """Use the erf of Python, on a sample that repeats: NumPy has none."""
+    rows = x.reshape(-1, _PERIOD)
+    row = np.array([0.5 * value * math.erfc(-value / math.sqrt(2)) for value in rows[0].tolist()], np.float32)
+    return np.broadcast_to(row, rows.shape).reshape(x.shape)
+
+
+def _softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True))
+
+
+def _rms_norm(x: Array, weight: Array) -> Array:
+    return np.asarray(x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-5) * weight)
+
+
+def _layer_norm(x: Array, weight: Array, bias: Array) -> Array:
+    d = x - x.mean(-1, keepdims=True)
+    return np.asarray(d / np.sqrt(np.square(d).mean(-1, keepdims=True) + 1e-5) * weight + bias)
+
+
+def _rope(x: Array, cos: Array, sin: Array) -> Array:
+    a, b = np.split(x, 2, -1)
+    return np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
+
+
 def _matmul_vec(w: Array, x: Array) -> Array:
     """Multiply in float32, some rows at a time, so that 16-bit weights are never all widened at once."""
     wide = x.astype(np.float32)
@@ -66,15 +95,63 @@ def _matmul_vec_case(rows: int, columns: int, dtype: str, places: tuple[str, ...
     )
 
 
-def _elementwise_case(operation: str, reference: Callable[..., Array], arity: int, out: bool) -> Case:
-    size = 16 * _MIB
+def _elementwise_case(
+    operation: str, reference: Callable[..., Array], arity: int, out: bool, mebi: int, places: tuple[str, ...]
+) -> Case:
+    size = mebi * _MIB
     return Case(
-        name=f"{operation} f32 16M{' out=' if out else ''}",
+        name=f"{operation} f32 {mebi}M{' out=' if out else ''}",
         operation=operation,
-        inputs=lambda random: tuple(_random(random, (size,)) for _ in range(arity)),
+        inputs=lambda random: tuple(np.tile(_random(random, (_PERIOD,)), size // _PERIOD) for _ in range(arity)),
         reference=reference,
+        places=places,
         out=out,
         bytes=(arity + 1) * size * 4,
+    )
+
+
+def _rows_case(
+    operation: str, reference: Callable[..., Array], vectors: int, out: bool, size: int, places: tuple[str, ...]
+) -> Case:
+    """An operation on the rows of a square matrix, with weights that all rows share."""
+    return Case(
+        name=f"{operation} f32 {size}x{size}{' out=' if out else ''}",
+        operation=operation,
+        inputs=lambda random: (_random(random, (size, size)), *(_random(random, (size,)) for _ in range(vectors))),
+        reference=reference,
+        places=places,
+        out=out,
+        bytes=2 * size * size * 4,
+    )
+
+
+def _sum_case(operation: str, axis: int | None, size: int, places: tuple[str, ...]) -> Case:
+    return Case(
+        name=f"{operation.replace('_', ' ')} f32 {size}x{size}",
+        operation=operation,
+        inputs=lambda random: (_random(random, (size, size)) + 1,),
+        reference=lambda x: x.sum(axis, dtype=np.float64),
+        places=places,
+        bytes=size * size * 4,
+    )
+
+
+def _rope_case(batch: int, out: bool, places: tuple[str, ...]) -> Case:
+    shape, table = (1, batch, 2048, 128), (1, 2048, 64)
+    size = batch * 2048 * 128
+
+    def inputs(random: np.random.Generator) -> tuple[Array, ...]:
+        angle = random.standard_normal(table, dtype=np.float32)
+        return _random(random, shape), np.cos(angle), np.sin(angle)
+
+    return Case(
+        name=f"rope f32 {batch}x2048x128{' out=' if out else ''}",
+        operation="rope",
+        inputs=inputs,
+        reference=_rope,
+        places=places,
+        out=out,
+        bytes=2 * size * 4,
     )
 
 
@@ -110,13 +187,38 @@ CASES: tuple[Case, ...] = (
     ),
     *(_matmul_vec_case(16384, 16384, dtype, ("gpu",)) for dtype in ("f32", "f16")),
     *(
-        _elementwise_case(operation, reference, arity, out)
-        for operation, reference, arity in (("add", np.add, 2), ("multiply", np.multiply, 2), ("silu", _silu, 1))
-        for out in (False, True)
+        _elementwise_case(operation, reference, arity, out, mebi, places)
+        for operation, reference, arity in (
+            ("add", np.add, 2),
+            ("multiply", np.multiply, 2),
+            ("silu", _silu, 1),
+            ("gelu", _gelu, 1),
+        )
+        for out, mebi, places in ((False, 16, ("cpu", "gpu")), (True, 16, ("cpu", "gpu")), (False, 256, ("gpu",)))
     ),
+    *(
+        _rows_case(operation, reference, vectors, out, size, places)
+        for operation, reference, vectors in (
+            ("softmax", _softmax, 0),
+            ("rms_norm", _rms_norm, 1),
+            ("layer_norm", _layer_norm, 2),
+        )
+        for out, size, places in ((False, 4096, ("cpu",)), (True, 4096, ("cpu",)), (False, 8192, ("gpu",)))
+    ),
+    *(
+        _sum_case(operation, axis, size, places)
+        for operation, axis in (("sum", None), ("sum_rows", 1), ("sum_columns", 0))
+        for size, places in ((4096, ("cpu",)), (16384, ("gpu",)))
+    ),
+    _rope_case(32, False, ("cpu",)),
+    _rope_case(32, True, ("cpu",)),
+    _rope_case(256, False, ("gpu",)),
     _call_case("add 64", "add", np.add, (64,), (64,)),
     _call_case("add 1024", "add", np.add, (1024,), (1024,)),
     _call_case("silu 64", "silu", _silu, (64,)),
+    _call_case("sum 64", "sum", np.sum, (64,)),
+    _call_case("softmax 1x64", "softmax", _softmax, (1, 64)),
+    _call_case("rms_norm 1x64", "rms_norm", _rms_norm, (1, 64), (64,)),
     _call_case("matmul_vec 8x8", "matmul_vec", np.matmul, (8, 8), (8,)),
     _call_case("matmul_vec 64x64", "matmul_vec", np.matmul, (64, 64), (64,)),
     Case(

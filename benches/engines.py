@@ -22,7 +22,7 @@ import gpukern as gk
 
 Array = NDArray[Any]
 Call = Callable[[], object]
-Node = tuple[str, list[str], str]
+Node = tuple[str, list[str], str, dict[str, int | float]]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
@@ -86,7 +86,12 @@ class Engine:
         own = [self.array(array) for array in arrays]
         call = partial(function, *own)
         if out:
-            call = partial(self.operations.get(f"{operation} out", function), *own, out=self.empty_like(call()))
+            function = self.operations.get(f"{operation} out", function)
+            call = partial(function, *own, out=self.empty_like(call()))
+            try:
+                call()
+            except TypeError as error:
+                raise Unsupported(operation) from error
         return call
 
 
@@ -120,6 +125,38 @@ def numpy_silu(x: Array, out: Array | None = None) -> Array:
     return np.divide(x, out, out=out)
 
 
+def numpy_softmax(x: Array, out: Array | None = None) -> Array:
+    """Compute softmax in one array."""
+    out = np.subtract(x, x.max(-1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    return np.divide(out, out.sum(-1, keepdims=True), out=out)
+
+
+def numpy_rms_norm(x: Array, weight: Array, out: Array | None = None) -> Array:
+    """Compute rms_norm with no array but the result."""
+    mean = np.einsum("ij,ij->i", x, x)[:, None] / x.shape[-1]
+    out = np.multiply(x, 1 / np.sqrt(mean + np.float32(1e-5)), out=out)
+    return np.multiply(out, weight, out=out)
+
+
+def numpy_layer_norm(x: Array, weight: Array, bias: Array, out: Array | None = None) -> Array:
+    """Compute layer_norm with no array but the result."""
+    out = np.subtract(x, x.mean(-1, keepdims=True), out=out)
+    variance = np.einsum("ij,ij->i", out, out)[:, None] / x.shape[-1]
+    np.multiply(out, 1 / np.sqrt(variance + np.float32(1e-5)), out=out)
+    np.multiply(out, weight, out=out)
+    return np.add(out, bias, out=out)
+
+
+def rope_halves(x: Any, cos: Any, sin: Any, out: Any) -> Any:
+    """Rotate the halves of the last axis into `out`, with any library's arrays."""
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    out[..., :half] = a * cos - b * sin
+    out[..., half:] = a * sin + b * cos
+    return out
+
+
 class Numpy(Engine):
     """NumPy, with the BLAS that it was built with."""
 
@@ -130,6 +167,13 @@ class Numpy(Engine):
         "matmul_vec": np.matmul,
         "multiply": np.multiply,
         "silu": numpy_silu,
+        "softmax": numpy_softmax,
+        "rms_norm": numpy_rms_norm,
+        "layer_norm": numpy_layer_norm,
+        "sum": np.sum,
+        "sum_rows": partial(np.sum, axis=1),
+        "sum_columns": partial(np.sum, axis=0),
+        "rope": lambda x, cos, sin, out=None: rope_halves(x, cos, sin, np.empty_like(x) if out is None else out),
     }
 
     def import_time(self) -> Call:
@@ -139,7 +183,10 @@ class Numpy(Engine):
 class Gpukern(Engine):
     """The project itself: NumPy arrays in and out on the CPU device, tensors on a GPU."""
 
-    operations: Mapping[str, Callable[..., Any]] = vars(gk)
+    operations: Mapping[str, Callable[..., Any]] = vars(gk) | {
+        "sum_rows": partial(gk.sum, axis=1),
+        "sum_columns": partial(gk.sum, axis=0),
+    }
 
     def __init__(self, device: gk.Device) -> None:
         self.device = device
@@ -199,6 +246,17 @@ class Torch(Engine):
             "multiply": torch.mul,
             "silu": torch.nn.functional.silu,
             "silu out": torch.ops.aten.silu.out,
+            "gelu": torch.nn.functional.gelu,
+            "gelu out": torch.ops.aten.gelu.out,
+            "softmax": partial(torch.softmax, dim=-1),
+            "rms_norm": lambda x, weight: torch.nn.functional.rms_norm(x, weight.shape, weight, 1e-5),
+            "layer_norm": lambda x, weight, bias: torch.nn.functional.layer_norm(x, weight.shape, weight, bias, 1e-5),
+            "sum": torch.sum,
+            "sum_rows": partial(torch.sum, dim=1),
+            "sum_columns": partial(torch.sum, dim=0),
+            "rope": lambda x, cos, sin, out=None: rope_halves(
+                x, cos, sin, torch.empty_like(x) if out is None else out
+            ),
         }
 
     def array(self, array: Array) -> Any:
@@ -253,12 +311,18 @@ class Onnxruntime(Engine):
 
     name = "onnxruntime"
     packages = ("onnxruntime",)
-    # Each node as (operator, inputs, result). Its optimiser makes one kernel, QuickGelu, of silu's two.
+    # Each node as (operator, inputs, result, attributes). Its optimiser makes one kernel, QuickGelu, of silu's two.
     models: Mapping[str, list[Node]] = {
-        "add": [("Add", ["0", "1"], "result")],
-        "matmul_vec": [("MatMul", ["0", "1"], "result")],
-        "multiply": [("Mul", ["0", "1"], "result")],
-        "silu": [("Sigmoid", ["0"], "gate"), ("Mul", ["0", "gate"], "result")],
+        "add": [("Add", ["0", "1"], "result", {})],
+        "matmul_vec": [("MatMul", ["0", "1"], "result", {})],
+        "multiply": [("Mul", ["0", "1"], "result", {})],
+        "silu": [("Sigmoid", ["0"], "gate", {}), ("Mul", ["0", "gate"], "result", {})],
+        "gelu": [("Gelu", ["0"], "result", {})],
+        "softmax": [("Softmax", ["0"], "result", {"axis": -1})],
+        "rms_norm": [("RMSNormalization", ["0", "1"], "result", {"axis": -1, "epsilon": 1e-5})],
+        "layer_norm": [("LayerNormalization", ["0", "1", "2"], "result", {"axis": -1, "epsilon": 1e-5})],
+        "sum": [("ReduceSum", ["0"], "result", {"keepdims": 0})],
+        "rope": [("RotaryEmbedding", ["0", "1", "2"], "result", {})],
     }
 
     def __init__(self, onnxruntime: Any) -> None:
@@ -268,18 +332,17 @@ class Onnxruntime(Engine):
         if operation not in self.models:
             raise Unsupported(operation)
         inputs = {str(place): array for place, array in enumerate(arrays)}
-        # The result of each of these operations has the shape of its first operand without what the others contract.
-        result = np.empty(arrays[0].shape[:1], arrays[0].dtype)
         options = self.onnxruntime.SessionOptions()
         options.intra_op_num_threads = CORES
         options.log_severity_level = 4
         # Threads that spin after a run would slow whatever is timed next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        model = onnx_model(self.models[operation], inputs, result)
+        model = onnx_model(self.models[operation], inputs, arrays[0].dtype)
         try:
             session = self.onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library's exceptions have no common base
             raise Unsupported(str(error)) from error
+        (result,) = session.run(None, inputs)
         if not out:
             return partial(session.run, None, inputs)
         value = self.onnxruntime.OrtValue.ortvalue_from_numpy
@@ -311,7 +374,26 @@ class Jax(Engine):
             "matmul_vec": jax.numpy.matmul,
             "multiply": jax.numpy.multiply,
             "silu": jax.nn.silu,
+            "gelu": partial(jax.nn.gelu, approximate=False),
+            "softmax": jax.nn.softmax,
+            "rms_norm": self.rms_norm,
+            "layer_norm": self.layer_norm,
+            "sum": jax.numpy.sum,
+            "sum_rows": partial(jax.numpy.sum, axis=1),
+            "sum_columns": partial(jax.numpy.sum, axis=0),
+            "rope": self.rope,
         }
+
+    def rms_norm(self, x: Any, weight: Any) -> Any:
+        return x * self.jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
+
+    def layer_norm(self, x: Any, weight: Any, bias: Any) -> Any:
+        d = x - x.mean(-1, keepdims=True)
+        return d * self.jax.lax.rsqrt((d * d).mean(-1, keepdims=True) + 1e-5) * weight + bias
+
+    def rope(self, x: Any, cos: Any, sin: Any) -> Any:
+        a, b = self.jax.numpy.split(x, 2, -1)
+        return self.jax.numpy.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 
     def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:
         if out or operation not in self.operations:
@@ -347,24 +429,31 @@ def _installed(module: str) -> Any:
 # ONNX models are Protocol Buffers. The few fields needed here are written by hand, so that the package `onnx` is not.
 
 
-def onnx_model(nodes: list[Node], inputs: dict[str, Array], result: Array) -> bytes:
-    """Return a model of these nodes, for inputs and a result with these arrays' dtypes and shapes."""
+def onnx_model(nodes: list[Node], inputs: dict[str, Array], result: np.dtype[Any]) -> bytes:
+    """Return a model of these nodes, for inputs with these arrays' dtypes and shapes, and a result of this dtype."""
     graph = b""
-    for operator, names, output in nodes:
+    for operator, names, output, attributes in nodes:
         operands = b"".join(_field(1, name.encode()) for name in names)
-        graph += _field(1, operands, _field(2, output.encode()), _field(4, operator.encode()))
+        settings = b"".join(_field(5, _attribute(name, value)) for name, value in attributes.items())
+        graph += _field(1, operands, _field(2, output.encode()), _field(4, operator.encode()), settings)
     graph += _field(2, b"graph")
-    graph += b"".join(_field(11, _value(name, array)) for name, array in inputs.items())
-    graph += _field(12, _value("result", result))
-    return _number(1, 9) + _field(7, graph) + _field(8, _field(1, b""), _number(2, 18))
+    graph += b"".join(_field(11, _value(name, array.dtype, array.shape)) for name, array in inputs.items())
+    graph += _field(12, _value("result", result, None))
+    return _number(1, 11) + _field(7, graph) + _field(8, _field(1, b""), _number(2, 23))
 
 
-def _value(name: str, array: Array) -> bytes:
-    element = {"float32": 1, "float16": 10}.get(array.dtype.name)
+def _attribute(name: str, value: float) -> bytes:
+    if isinstance(value, int):
+        return _field(1, name.encode()) + _number(3, value % 2**64) + _number(20, 2)
+    return _field(1, name.encode()) + _varint(2 << 3 | 5) + np.float32(value).tobytes() + _number(20, 1)
+
+
+def _value(name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> bytes:
+    element = {"float32": 1, "float16": 10}.get(dtype.name)
     if element is None:
-        raise Unsupported(array.dtype.name)
-    shape = b"".join(_field(1, _number(1, size)) for size in array.shape)
-    return _field(1, name.encode()) + _field(2, _field(1, _number(1, element), _field(2, shape)))
+        raise Unsupported(dtype.name)
+    sizes = b"" if shape is None else _field(2, b"".join(_field(1, _number(1, size)) for size in shape))
+    return _field(1, name.encode()) + _field(2, _field(1, _number(1, element), sizes))
 
 
 def _field(number: int, *parts: bytes) -> bytes:

@@ -261,11 +261,11 @@ trunc: _Unary
 
 @overload
 def gelu(
-    x: Tensor, /, *, approximate: str = "none", out: Tensor | None = None, device: _DeviceLike | None = None
+    x: Tensor, /, approximate: str = "none", *, out: Tensor | None = None, device: _DeviceLike | None = None
 ) -> Tensor: ...
 @overload
 def gelu(
-    x: _Host, /, *, approximate: str = "none", out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+    x: _Host, /, approximate: str = "none", *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
 @overload
 def clip(

@@ -99,12 +99,9 @@ impl Operation {
             Kind::Bool => (bool, "bools"),
         };
         let as_float = number.map(|formula| (DType::Float32, formula));
-        own.map(|formula| (dtype, formula)).or(as_float).ok_or_else(|| {
-            let name = self.name;
-            Error::DType(format!(
-                "{name}: there is no {name} of {kinds}; convert the operand of dtype {dtype} with astype()"
-            ))
-        })
+        own.map(|formula| (dtype, formula))
+            .or(as_float)
+            .ok_or_else(|| Error::DType(format!("there is no {} of {kinds}", self.name)))
     }
 
     /// About how many arithmetic operations an element takes. A formula that calls a function takes many.
@@ -115,22 +112,22 @@ impl Operation {
     }
 
     /// The type of the operands taken together.
-    fn promote(&self, operands: &[Operand<'_>]) -> Result<DType> {
+    fn promote(&self, name: &str, operands: &[Operand<'_>]) -> Result<DType> {
         let deciding = || operands.iter().enumerate().filter(|&(i, _)| self.operands.condition != Some(i));
         let mut common: Option<DType> = None;
         for (_, operand) in deciding() {
             if let Operand::Tensor(tensor) = operand {
-                common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), self.name))?);
+                common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), name))?);
             }
         }
         for (_, operand) in deciding() {
             if let Operand::Scalar(scalar) = operand {
                 common = Some(match common {
-                    Some(dtype) if self.tests && scalar.check(dtype, self.name).is_err() => {
+                    Some(dtype) if self.tests && scalar.check(dtype, name).is_err() => {
                         debug_assert!(dtype.kind() == Kind::Int);
                         DType::Float32
                     }
-                    Some(dtype) => scalar.promote(dtype, self.name)?,
+                    Some(dtype) => scalar.promote(dtype, name)?,
                     // A condition alone is a tensor: the numbers take their own types.
                     None => scalar.own_dtype(),
                 });
@@ -140,10 +137,34 @@ impl Operation {
     }
 }
 
-/// Computes an operation on operands of any types and shapes.
+/// [`clip`] by one bound: `x`, but at least `min`.
+pub fn clip_below(x: Operand<'_>, min: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
+    apply_as("clip", &["x", "min"], find("maximum"), &[x, min], out)
+}
+
+/// [`clip`] by one bound: `x`, but at most `max`.
+pub fn clip_above(x: Operand<'_>, max: Operand<'_>, out: Option<&Tensor>) -> Result<Tensor> {
+    apply_as("clip", &["x", "max"], find("minimum"), &[x, max], out)
+}
+
+/// [`gelu_tanh`], as the other way to compute [`gelu`].
+pub fn gelu_by_tanh(x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
+    apply_as("gelu", &["x"], find("gelu_tanh"), &[x.into()], out)
+}
+
 fn apply(name: &'static str, operands: &[Operand<'_>], out: Option<&Tensor>) -> Result<Tensor> {
     let operation = find(name);
-    let names = operation.operands.names;
+    apply_as(name, operation.operands.names, operation, operands, out)
+}
+
+/// Computes an operation on operands of any types and shapes. The names are those of messages.
+fn apply_as(
+    name: &'static str,
+    names: &[&str],
+    operation: &'static Operation,
+    operands: &[Operand<'_>],
+    out: Option<&Tensor>,
+) -> Result<Tensor> {
     let mut first: Option<(usize, &Tensor)> = None;
     let mut shape = Shape::new();
     for (i, operand) in operands.iter().enumerate() {
@@ -163,8 +184,17 @@ fn apply(name: &'static str, operands: &[Operand<'_>], out: Option<&Tensor>) -> 
         return Err(Error::Argument(format!("{name}: at least one operand must be a tensor or an array")));
     };
     let device = first.device().clone();
-    let dtype = operation.promote(operands)?;
-    let (dtype, formula) = operation.formula(dtype)?;
+    let dtype = operation.promote(name, operands)?;
+    let (dtype, formula) = operation.formula(dtype).map_err(|error| {
+        let given: SmallVec<[&str; OPERANDS]> = operands
+            .iter()
+            .map(|operand| match operand {
+                Operand::Tensor(tensor) => tensor.dtype().name(),
+                Operand::Scalar(_) => "a number",
+            })
+            .collect();
+        Error::DType(format!("{name}: {error}; the operands are {}; convert them with astype()", given.join(" and ")))
+    })?;
     let out_dtype = if operation.tests { DType::Bool } else { dtype };
 
     let mut tensors: SmallVec<[Tensor; OPERANDS]> = SmallVec::new();

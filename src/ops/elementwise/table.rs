@@ -246,16 +246,16 @@ operations! {
         float "!(a == b)" |a, b| V::not(a.equal(b)), int "a != b" |a, b| a != b, bool "a != b" |a, b| a != b;
     /// `a < b`.
     comparison less:
-        float "a < b" |a, b| a.less(b), int "a < b" |a, b| a < b, bool "a < b" |a, b| !a & b;
+        float "a < b" |a, b| a.less(b), int "a < b" |a, b| a < b, bool "a < b" |a, b| !a && b;
     /// `a <= b`.
     comparison less_equal:
-        float "a <= b" |a, b| a.less_equal(b), int "a <= b" |a, b| a <= b, bool "a <= b" |a, b| !a | b;
+        float "a <= b" |a, b| a.less_equal(b), int "a <= b" |a, b| a <= b, bool "a <= b" |a, b| !a || b;
     /// `a > b`.
     comparison greater:
-        float "a > b" |a, b| b.less(a), int "a > b" |a, b| a > b, bool "a > b" |a, b| a & !b;
+        float "a > b" |a, b| b.less(a), int "a > b" |a, b| a > b, bool "a > b" |a, b| a && !b;
     /// `a >= b`.
     comparison greater_equal:
-        float "a >= b" |a, b| b.less_equal(a), int "a >= b" |a, b| a >= b, bool "a >= b" |a, b| a | !b;
+        float "a >= b" |a, b| b.less_equal(a), int "a >= b" |a, b| a >= b, bool "a >= b" |a, b| a || !b;
     /// Whether x is NaN.
     predicate isnan:
         float "is_nan(a)" |a| a.is_nan(), int "vec4<bool>(false)" |_a| false, bool "vec4<bool>(false)" |_a| false;

@@ -588,7 +588,7 @@ elementwise_functions! {
 /// >>> gk.gelu(np.float32([0, 1, -1])).round(4)
 /// array([ 0.    ,  0.8413, -0.1587], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, *, approximate = "none", out = None, device = None))]
+#[pyo3(signature = (x, /, approximate = "none", *, out = None, device = None))]
 fn gelu(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
@@ -596,15 +596,16 @@ fn gelu(
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    const NAME: &str = "gelu";
     let operation = match approximate {
         "none" => elementwise::gelu,
-        "tanh" => elementwise::gelu_tanh,
+        "tanh" => elementwise::gelu_by_tanh,
         _ => {
-            let message = format!("gelu: approximate is 'none' or 'tanh', not '{approximate}'");
+            let message = format!("{NAME}: approximate is 'none' or 'tanh', not '{approximate}'");
             return Err(Error::Argument(message).into());
         }
     };
-    unary(py, "gelu", operation, x, out, device)
+    call_on_tensors(py, NAME, &[(x, "x")], out, device, |x, out| operation(x[0], out))
 }
 
 /// Each element, but at least ``min`` and at most ``max``. NaN goes through, from any of the three.
@@ -624,19 +625,17 @@ fn clip(
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
-    const NAME: &str = "clip";
-    match (min, max) {
-        (None, None) => Err(Error::Argument(format!("{NAME}: give min, max or both")).into()),
-        (Some(min), None) => {
-            call(py, NAME, &[(x, "x"), (min, "min")], out, device, |x, out| elementwise::maximum(x[0], x[1], out))
-        }
-        (None, Some(max)) => {
-            call(py, NAME, &[(x, "x"), (max, "max")], out, device, |x, out| elementwise::minimum(x[0], x[1], out))
-        }
-        (Some(min), Some(max)) => call(py, NAME, &[(x, "x"), (min, "min"), (max, "max")], out, device, |x, out| {
-            elementwise::clip(x[0], x[1], x[2], out)
-        }),
-    }
+    let bounds = [(min, "min"), (max, "max")];
+    let given = bounds.iter().filter_map(|&(bound, label)| bound.map(|bound| (bound, label)));
+    let operands: SmallVec<[_; 3]> = std::iter::once((x, "x")).chain(given).collect();
+    let (below, above) = (min.is_some(), max.is_some());
+    call(py, "clip", &operands, out, device, |x, out| match (below, above) {
+        (true, true) => elementwise::clip(x[0], x[1], x[2], out),
+        (true, false) => elementwise::clip_below(x[0], x[1], out),
+        (false, true) => elementwise::clip_above(x[0], x[1], out),
+        // A copy.
+        (false, false) => elementwise::clip_below(x[0], x[0], out),
+    })
 }
 
 /// Elements of ``x1`` where the condition is true, and of ``x2`` elsewhere.
