@@ -129,7 +129,7 @@ def numpy_softmax(x: Array, out: Array | None = None) -> Array:
     """Compute softmax in one array."""
     out = np.subtract(x, x.max(-1, keepdims=True), out=out)
     np.exp(out, out=out)
-    return np.divide(out, out.sum(-1, keepdims=True), out=out)
+    return np.asarray(np.divide(out, out.sum(-1, keepdims=True), out=out))
 
 
 def numpy_rms_norm(x: Array, weight: Array, out: Array | None = None) -> Array:
@@ -254,9 +254,7 @@ class Torch(Engine):
             "sum": torch.sum,
             "sum_rows": partial(torch.sum, dim=1),
             "sum_columns": partial(torch.sum, dim=0),
-            "rope": lambda x, cos, sin, out=None: rope_halves(
-                x, cos, sin, torch.empty_like(x) if out is None else out
-            ),
+            "rope": lambda x, cos, sin, out=None: rope_halves(x, cos, sin, torch.empty_like(x) if out is None else out),
         }
 
     def array(self, array: Array) -> Any:

@@ -1,11 +1,14 @@
 """Every operation on every device, against NumPy: ``python -m gpukern selftest``.
 
 The operations are found in the package by their signatures, so that a new elementwise one is tested as soon as it
-exists: against NumPy's function of the same name, or the formula below where NumPy has none.
+exists: against NumPy's function of the same name, or the formula below where NumPy has none. The others have a case
+each.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -16,7 +19,67 @@ import gpukern as gk
 
 Array = NDArray[Any]
 
-_FORMULAS: dict[str, Callable[..., Array]] = {"silu": lambda x: x / (1 + np.exp(-x))}
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_FORMULAS: dict[str, Callable[..., Array]] = {
+    "clip": lambda x: x,
+    "erf": _erf,
+    "gelu": lambda x: x * (1 + _erf(x / math.sqrt(2))) / 2,
+    "relu": lambda x: np.maximum(x, 0),
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "sigmoid": _sigmoid,
+    "silu": lambda x: x * _sigmoid(x),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "squared_relu": lambda x: np.square(np.maximum(x, 0)),
+}
+
+
+def _softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True))
+
+
+def _normal(x: Array, axes: tuple[int, ...] = (-1,), eps: float = 1e-5) -> Array:
+    d = x - x.mean(axes, keepdims=True)
+    return np.asarray(d / np.sqrt(np.square(d).mean(axes, keepdims=True) + eps))
+
+
+def _grouped(x: Array, groups: int) -> Array:
+    return _normal(x.reshape(len(x), groups, -1)).reshape(x.shape)
+
+
+def _rope(x: Array, cos: Array, sin: Array) -> Array:
+    a, b = np.split(x, 2, -1)
+    return np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+# The operations that are not elementwise: shapes of their float operands, what else they are given, and a formula.
+_OTHERS: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any], Callable[..., Array]]] = {
+    "all": (((50, 70),), {"axis": 1}, lambda x: x.all(1)),
+    "any": (((50, 70),), {"axis": 0}, lambda x: x.any(0)),
+    "argmax": (((50, 70),), {"axis": 1}, lambda x: x.argmax(1).astype(np.int32)),
+    "argmin": (((50, 70),), {"axis": 0}, lambda x: x.argmin(0).astype(np.int32)),
+    "cumsum": (((50, 70),), {"axis": 1}, lambda x: x.cumsum(1)),
+    "group_norm": (((3, 8, 35),), {"groups": 4}, lambda x: _grouped(x, 4)),
+    "l2_norm": (((50, 70),), {"eps": 1e-5}, lambda x: x / np.sqrt(np.square(x).sum(-1, keepdims=True) + 1e-5)),
+    "layer_norm": (((50, 70), (70,), (70,)), {}, lambda x, w, b: _normal(x) * w + b),
+    "log_softmax": (((50, 70),), {}, lambda x: np.log(_softmax(x))),
+    "max": (((50, 70),), {}, np.max),
+    "mean": (((50, 7001),), {"axis": (0, 1)}, np.mean),
+    "min": (((50, 70),), {}, np.min),
+    "prod": (((5, 7),), {"axis": 1}, lambda x: x.prod(1)),
+    "rms_norm": (((50, 70), (70,)), {}, lambda x, w: x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-5) * w),
+    "rope": (((2, 5, 64), (5, 32), (5, 32)), {}, _rope),
+    "softmax": (((50, 7001),), {}, _softmax),
+    "std": (((50, 70),), {"axis": 0}, lambda x: x.std(0)),
+    "sum": (((50, 7001),), {}, np.sum),
+    "var": (((50, 70),), {"axis": 1, "correction": 1}, lambda x: x.var(1, ddof=1)),
+}
+
 _DTYPES = ("float32", "float16", "bfloat16", "int32", "uint32", "int8", "uint8", "bool")
 _FLOATS = _DTYPES[:3]
 # Odd, one, empty, several axes, and more than a row of workgroups can hold.
@@ -83,11 +146,12 @@ def _elementwise(name: str, arity: int, device: gk.Device, random: np.random.Gen
             try:
                 got = operation(*tensors)
             except gk.DTypeError:
-                if dtype in _FLOATS:
-                    raise
                 break
-            want = formula(*map(_wide, operands))
-            like = operands[0] if want.dtype == np.float64 else want
+            if got.dtype == np.float32:
+                want = formula(*(operand.astype(np.float64) for operand in operands))
+            else:
+                want = formula(*map(_wide, operands))
+            like = np.empty(0, got.dtype if want.dtype == np.float64 else want.dtype)
             _expect(got, want, like, f"{dtype} {shape}")
             into = gk.empty(shape, like.dtype, device=device)
             if operation(*tensors, out=into) is not into:
@@ -95,7 +159,65 @@ def _elementwise(name: str, arity: int, device: gk.Device, random: np.random.Gen
             _expect(into, want, like, f"{dtype} {shape} with out=")
         else:
             taken.append(dtype)
+    if not taken:
+        raise _Mismatch("it takes no dtype at all")
     return " ".join(taken)
+
+
+def _other(name: str, device: gk.Device, random: np.random.Generator) -> str:
+    shapes, arguments, formula = _OTHERS[name]
+    for dtype in _FLOATS:
+        operands = [_random(random, shape, dtype) for shape in shapes]
+        want = np.asarray(formula(*map(_wide, operands)))
+        like = operands[0] if want.dtype == np.float64 else want
+        got = getattr(gk, name)(*(gk.asarray(operand, device=device) for operand in operands), **arguments)
+        # Results that are near zero for all that went into them are as good as their operands.
+        _expect(got, want, like, dtype, np.maximum(np.abs(want), np.abs(want).mean()) + 1e-3)
+    return " ".join(_FLOATS)
+
+
+def _swiglu(device: gk.Device, random: np.random.Generator) -> str:
+    for dtype in _FLOATS:
+        gate, up = _random(random, (33, 7), dtype), _random(random, (7,), dtype)
+        got = gk.swiglu(gk.asarray(gate, device=device), up)
+        _expect(got, _FORMULAS["silu"](_wide(gate)) * _wide(up), gate, dtype)
+    return " ".join(_FLOATS)
+
+
+def _where(device: gk.Device, random: np.random.Generator) -> str:
+    for dtype in _DTYPES:
+        condition, a = _random(random, (33, 1), "bool"), _random(random, (33, 7), dtype)
+        b = _random(random, (7,), dtype)
+        got = gk.where(gk.asarray(condition, device=device), a, b)
+        _expect(got, np.where(condition, _wide(a), _wide(b)), a, dtype)
+    return " ".join(_DTYPES)
+
+
+def _rope_tables(device: gk.Device, random: np.random.Generator) -> str:
+    positions = np.append(random.integers(0, 2**20, 30), [0, 2**20]).astype(np.int32)
+    tables = gk.rope_tables(gk.asarray(positions, device=device), 64)
+    angle = positions[:, None] * 10000.0 ** (-np.arange(0, 64, 2) / 64)
+    for got, want in zip(tables, (np.cos(angle), np.sin(angle)), strict=True):
+        _expect(got, want, np.empty(0, np.float32), "positions up to 2^20", np.ones(()))
+    return "positions up to 2^20"
+
+
+def _gather(name: str, device: gk.Device, random: np.random.Generator) -> str:
+    for dtype in _DTYPES:
+        table = _random(random, (50, 7), dtype)
+        rows = random.integers(-50, 50, (3, 5))
+        got = getattr(gk, name)(gk.asarray(table, device=device), rows, **({"axis": 0} if name == "take" else {}))
+        _expect(got, _wide(table)[rows], table, dtype)
+    return " ".join(_DTYPES)
+
+
+def _join(name: str, device: gk.Device, random: np.random.Generator) -> str:
+    for dtype in _DTYPES:
+        parts = [_random(random, (5, 7), dtype) for _ in range(3)]
+        got = getattr(gk, name)([gk.asarray(part, device=device) for part in parts], axis=1)
+        want = (np.concatenate if name == "concat" else np.stack)([_wide(part) for part in parts], axis=1)
+        _expect(got, want, parts[0], dtype)
+    return " ".join(_DTYPES)
 
 
 def _matmul_vec(device: gk.Device, random: np.random.Generator) -> str:
@@ -144,18 +266,28 @@ def _operators(device: gk.Device, random: np.random.Generator) -> str:
     _expect((2 * tensor + other) - 1, (2 * wide + other) - 1, array, "2 * t + a - 1")
     _expect(other - tensor, other - wide, array, "a - t")
     _expect(tensor @ other, wide @ other, array, "t @ a", np.abs(wide) @ np.abs(other))
-    return "+ - * @ beside ndarrays and scalars"
+    _expect(-((tensor / 2) ** 2) // 3, -((wide / 2) ** 2) // 3, array, "-(t / 2) ** 2 // 3")
+    _expect((tensor > other) & ~(tensor >= 1), (wide > other) & ~(wide >= 1), np.empty(0, bool), "t > a & ~(t >= 1)")
+    return "arithmetic, comparisons and @ beside ndarrays and scalars"
 
 
 def _checks(device: gk.Device) -> Iterator[tuple[str, Callable[[np.random.Generator], str]]]:
     yield "transfer", lambda random: _transfer(device, random)
     yield "views", lambda random: _views(device, random)
     yield "operators", lambda random: _operators(device, random)
+    special: dict[str, Callable[..., str]] = {
+        "concat": partial(_join, "concat"),
+        "embedding": partial(_gather, "embedding"),
+        "matmul_vec": _matmul_vec,
+        "rope_tables": _rope_tables,
+        "stack": partial(_join, "stack"),
+        "swiglu": _swiglu,
+        "take": partial(_gather, "take"),
+        "where": _where,
+    }
     for name, arity in _operations().items():
-        if name == "matmul_vec":
-            yield name, lambda random: _matmul_vec(device, random)
-        else:
-            yield name, lambda random, name=name, arity=arity: _elementwise(name, arity, device, random)  # type: ignore[misc]
+        check = special.get(name) or (partial(_other, name) if name in _OTHERS else partial(_elementwise, name, arity))
+        yield name, partial(check, device)
 
 
 def selftest(names: list[str] | None = None) -> int:

@@ -160,9 +160,11 @@ fn hyperbolic_tangent(x: vec4<f32>) -> vec4<f32> {
 }
 
 // e^(a²)·erfc(a) for a from 0 to 10.3: a polynomial in (a - 2) / (a + 2) over 1 + 2a, fitted to a relative error of
-// 3.4e-8.
+// 3.4e-8. Both quotients come from one division.
 fn scaled_error_complement(a: vec4<f32>) -> vec4<f32> {
-    let t = (a - 2.0) / (a + 2.0);
+    let double = fma(a, vec4<f32>(2.0), vec4<f32>(1.0));
+    let reciprocal = 1.0 / ((a + 2.0) * double);
+    let t = (a - 2.0) * double * reciprocal;
     var series = vec4<f32>(-0.00039833641);
     series = fma(series, t, vec4<f32>(-0.0012261053));
     series = fma(series, t, vec4<f32>(0.0013130876));
@@ -173,12 +175,15 @@ fn scaled_error_complement(a: vec4<f32>) -> vec4<f32> {
     series = fma(series, t, vec4<f32>(-0.1660315));
     series = fma(series, t, vec4<f32>(-0.09276399));
     series = fma(series, t, vec4<f32>(1.2769784));
-    return series / fma(a, vec4<f32>(2.0), vec4<f32>(1.0));
+    return series * (a + 2.0) * reciprocal;
 }
 // e^(-a²/2). The square is taken in two parts, the first of them exact, because its rounding would be multiplied by a².
+// The second is below 0.06.
 fn bell(a: vec4<f32>) -> vec4<f32> {
     let high = bitcast<vec4<f32>>(bitcast<vec4<u32>>(a) & vec4<u32>(0xfffff000u));
-    return exponential(-0.5 * high * high) * exponential(-0.5 * (a - high) * (a + high));
+    let rest = -0.5 * (a - high) * (a + high);
+    let near_one = 1.0 + rest * (1.0 + rest * (0.5 + rest * (0.16666667 + rest * 0.041666668)));
+    return exponential(-0.5 * high * high) * near_one;
 }
 fn error_function(x: vec4<f32>) -> vec4<f32> {
     let size = min(abs(x), vec4<f32>(4.0));
@@ -311,37 +316,34 @@ fn power(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return select(result, one, (x == one) | (y == vec4<f32>(0.0)));
 }
 
-// a - b·trunc(a / b), exactly, for finite positive numbers: a long division of the significands, eight bits a step.
-fn positive_remainder(a: f32, b: f32) -> f32 {
-    let a_bits = bitcast<u32>(a);
-    let b_bits = bitcast<u32>(b);
-    if (a_bits < b_bits) { return a; }
-    let a_exponent = max(a_bits >> 23u, 1u);
-    let b_exponent = max(b_bits >> 23u, 1u);
-    let a_digits = (a_bits & 0x7fffffu) | select(0u, 0x800000u, a_bits >= 0x800000u);
-    let b_digits = (b_bits & 0x7fffffu) | select(0u, 0x800000u, b_bits >= 0x800000u);
+// a - b·trunc(a / b), exactly, for finite positive numbers, given as bits, because a GPU may take
+// subnormal numbers for zero: a long division of the significands, eight bits a step.
+fn positive_remainder(a: u32, b: u32) -> f32 {
+    if (a < b) { return bitcast<f32>(a); }
+    let a_exponent = max(a >> 23u, 1u);
+    let b_exponent = max(b >> 23u, 1u);
+    let a_digits = (a & 0x7fffffu) | select(0u, 0x800000u, a >= 0x800000u);
+    let b_digits = (b & 0x7fffffu) | select(0u, 0x800000u, b >= 0x800000u);
     var rest = a_digits % b_digits;
     for (var left = a_exponent - b_exponent; left > 0u; left -= min(left, 8u)) {
         rest = (rest << min(left, 8u)) % b_digits;
     }
     // rest · 2^(exponent - 150), in two steps, since the power may be smaller than any float.
-    let exponent = i32(b_exponent) - 150;
-    return times_power_of_two(vec4<f32>(f32(rest)), vec4<i32>(exponent)).x;
+    return times_power_of_two(vec4<f32>(f32(rest)), vec4<i32>(i32(b_exponent) - 150)).x;
 }
 // The remainder with the sign of a.
 fn truncated_remainder(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    let x = abs(a);
-    let y = abs(b);
     let usable = is_finite(a) & is_true(b) & is_finite(b);
-    let p = select(vec4<f32>(1.0), x, usable);
-    let q = select(vec4<f32>(1.0), y, usable);
+    let one = vec4<u32>(0x3f800000u);
+    let p = select(one, bitcast<vec4<u32>>(a) & vec4<u32>(0x7fffffffu), usable);
+    let q = select(one, bitcast<vec4<u32>>(b) & vec4<u32>(0x7fffffffu), usable);
     let exact = vec4<f32>(
         positive_remainder(p.x, q.x),
         positive_remainder(p.y, q.y),
         positive_remainder(p.z, q.z),
         positive_remainder(p.w, q.w),
     );
-    let size = select(select(not_a_number(), x, is_finite(a) & is_infinite(b)), exact, usable);
+    let size = select(select(not_a_number(), abs(a), is_finite(a) & is_infinite(b)), exact, usable);
     return select(copy_sign(size, a), size, is_nan(size));
 }
 // The remainder with the sign of b.
@@ -356,7 +358,9 @@ fn floor_divide(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
     let zero = vec4<f32>(0.0);
     let differs = is_true(rest) & ((rest < zero) != (b < zero));
     // What the division leaves off has been taken away, so that only its own rounding is to be put right.
-    let quotient = round((a - rest) / b) - select(zero, vec4<f32>(1.0), differs);
+    // A GPU may divide by way of a reciprocal, which is lost where b is very large.
+    let scale = select(vec4<f32>(1.0), vec4<f32>(5.421011e-20), abs(b) > vec4<f32>(1.8446744e19));
+    let quotient = round((a - rest) * scale / (b * scale)) - select(zero, vec4<f32>(1.0), differs);
     let result = select(quotient, copy_sign(zero, a / b), quotient == zero);
     return select(select(result, a / b, b == zero), not_a_number(), is_nan(rest) & (b != zero));
 }
