@@ -42,6 +42,9 @@ override WORKGROUP: u32 = 64u;
 // Whether to take two steps at a time: loads of 16-bit elements are short, and twice as many keep the memory busy.
 override TWO_STEPS: bool = false;
 
+fn identity() -> Accumulator { return Accumulator(); }
+fn combine(a: Accumulator, b: Accumulator) -> Accumulator { return a + b; }
+//! import rows/lanes
 //! import {REDUCE}
 
 fn add_up(value: Accumulator) -> Element { return (value.x + value.y) + (value.z + value.w); }
@@ -61,7 +64,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     lanes: Lanes,
 ) {
-    let lane = lanes.lane;
+    let lane = lane_index(lanes);
     let index = group.y * groups.x + group.x;
     let split = index % params.splits;
     let first = index / params.splits * 4u;
@@ -117,6 +120,6 @@ fn main(
         }
     }
     let mine = Accumulator(add_up(sum_0), add_up(sum_1), add_up(sum_2), add_up(sum_3));
-    let sums = workgroup_sum(mine, lanes);
+    let sums = reduced(mine, lanes);
     if (lane == 0u) { out_store_rows(params.out_offset + split * params.out_split + first, total - first, sums); }
 }

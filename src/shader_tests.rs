@@ -4,11 +4,18 @@ use wgpu::naga;
 
 use crate::gpu::pipeline::Spec;
 use crate::gpu::wgsl::{MODULES, assemble};
-use crate::ops::{elementwise, matmul_vec};
+use crate::ops::{elementwise, matmul_vec, norm, reduce, softmax};
 
 /// An operation's own file lists its variants.
 fn all_specs() -> Vec<Spec> {
-    elementwise::all_specs().into_iter().chain(matmul_vec::all_specs()).collect()
+    let of_each = [
+        elementwise::all_specs(),
+        matmul_vec::all_specs(),
+        norm::all_specs(),
+        reduce::all_specs(),
+        softmax::all_specs(),
+    ];
+    of_each.into_iter().flatten().collect()
 }
 
 fn module_of(spec: &Spec, immediates: bool) -> naga::Module {
@@ -38,6 +45,19 @@ fn every_variant_is_valid_with_and_without_immediates() {
                 spec.label
             );
         }
+    }
+}
+
+#[test]
+fn every_variant_takes_its_constants() {
+    for spec in all_specs() {
+        let module = module_of(&spec, true);
+        let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all())
+            .validate(&module)
+            .expect("validated above");
+        let constants = spec.constants.iter().map(|&(name, value)| (name.to_string(), value)).collect();
+        naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+            .unwrap_or_else(|error| panic!("{}: {error}\n{:?}", spec.label, spec.slots));
     }
 }
 

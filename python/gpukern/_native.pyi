@@ -14,6 +14,7 @@ _Host: TypeAlias = NDArray[Any] | _Scalar
 _Operand: TypeAlias = Tensor | _Host
 _IndexItem: TypeAlias = SupportsIndex | slice | EllipsisType | None
 _Index: TypeAlias = _IndexItem | tuple[_IndexItem, ...]
+_Axes: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
 _Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 
 class Error(Exception): ...
@@ -312,6 +313,194 @@ def matmul_vec(
 @overload
 def matmul_vec(
     w: NDArray[Any], x: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+
+class _Reduction(Protocol):
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        /,
+        axis: _Axes = None,
+        keepdims: bool = False,
+        *,
+        out: Tensor | None = None,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: _Axes = None,
+        keepdims: bool = False,
+        *,
+        out: NDArray[Any] | None = None,
+        device: _DeviceLike | None = None,
+    ) -> NDArray[Any]: ...
+
+class _Spread(Protocol):
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        /,
+        axis: _Axes = None,
+        *,
+        correction: float = 0.0,
+        keepdims: bool = False,
+        out: Tensor | None = None,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: _Axes = None,
+        *,
+        correction: float = 0.0,
+        keepdims: bool = False,
+        out: NDArray[Any] | None = None,
+        device: _DeviceLike | None = None,
+    ) -> NDArray[Any]: ...
+
+class _Place(Protocol):
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        /,
+        axis: SupportsIndex | None = None,
+        keepdims: bool = False,
+        *,
+        out: Tensor | None = None,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: SupportsIndex | None = None,
+        keepdims: bool = False,
+        *,
+        out: NDArray[Any] | None = None,
+        device: _DeviceLike | None = None,
+    ) -> NDArray[Any]: ...
+
+all: _Reduction
+any: _Reduction
+argmax: _Place
+argmin: _Place
+max: _Reduction
+mean: _Reduction
+min: _Reduction
+prod: _Reduction
+std: _Spread
+sum: _Reduction
+var: _Spread
+
+class _Softmax(Protocol):
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        /,
+        axis: SupportsIndex = -1,
+        *,
+        out: Tensor | None = None,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: SupportsIndex = -1,
+        *,
+        out: NDArray[Any] | None = None,
+        device: _DeviceLike | None = None,
+    ) -> NDArray[Any]: ...
+
+log_softmax: _Softmax
+softmax: _Softmax
+
+@overload
+def group_norm(
+    x: Tensor,
+    /,
+    groups: SupportsIndex,
+    weight: _Operand | None = None,
+    bias: _Operand | None = None,
+    *,
+    eps: float = 1e-5,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def group_norm(
+    x: _Host,
+    /,
+    groups: SupportsIndex,
+    weight: _Host | None = None,
+    bias: _Host | None = None,
+    *,
+    eps: float = 1e-5,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def l2_norm(
+    x: Tensor, /, *, eps: float = 1e-12, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def l2_norm(
+    x: _Host, /, *, eps: float = 1e-12, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+@overload
+def layer_norm(
+    x: Tensor,
+    /,
+    weight: _Operand | None = None,
+    bias: _Operand | None = None,
+    *,
+    eps: float = 1e-5,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def layer_norm(
+    x: _Host,
+    /,
+    weight: _Host | None = None,
+    bias: _Host | None = None,
+    *,
+    eps: float = 1e-5,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def rms_norm(
+    x: Tensor,
+    /,
+    weight: _Operand | None = None,
+    *,
+    bias: _Operand | None = None,
+    eps: float = 1e-5,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def rms_norm(
+    x: _Host,
+    /,
+    weight: _Host | None = None,
+    *,
+    bias: _Host | None = None,
+    eps: float = 1e-5,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
 
 # Devices

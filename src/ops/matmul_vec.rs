@@ -5,15 +5,15 @@
 pub(crate) mod cpu;
 
 use super::elementwise::{dtype_module, ends_buffer};
+use super::rows::{Lanes, halved, window};
 use super::{Operand, Output, assign, astype};
 use crate::cpu::CpuDevice;
 use crate::device::Device;
 use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
-use crate::gpu::align_up;
 use crate::gpu::context::Context;
 use crate::gpu::pipeline::{Spec, shader_params};
-use crate::gpu::stream::{Binding, Dispatch};
+use crate::gpu::stream::Dispatch;
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, broadcast_shapes, merge_axes, show};
 use crate::tensor::Tensor;
@@ -177,11 +177,6 @@ const fn word(dtype: DType) -> DType {
         Kind::Float => DType::Float32,
         Kind::Int | Kind::Bool => DType::Int32,
     }
-}
-
-/// About half of a length, so that whole groups of four stay together where there are several.
-const fn halved(length: usize) -> usize {
-    if length > 8 { (length / 2).next_multiple_of(4) } else { length.div_ceil(2) }
 }
 
 /// How a product is cut so that everything fits its binding: into equal parts of each axis.
@@ -434,23 +429,6 @@ impl Product<'_> {
     }
 }
 
-/// A binding, and where in it the first element is.
-struct Window<'a> {
-    binding: Binding<'a>,
-    offset: isize,
-}
-
-/// What to bind of a tensor for a piece of it.
-fn window<'a>(tensor: &'a Tensor, offset: isize, lengths: &[usize], strides: &[isize], alignment: u32) -> Window<'a> {
-    let layout = Layout { shape: lengths.into(), strides: strides.into(), offset };
-    let (low, high) = layout.reach().expect("a piece has elements");
-    let size = tensor.dtype().size() as u64;
-    let start = (low as u64 * size) & !(u64::from(alignment) - 1);
-    let binding =
-        Binding { buffer: tensor.gpu_buffer(), offset: start, size: align_up((high as u64 + 1) * size - start, 16) };
-    Window { binding, offset: offset - (start / size) as isize }
-}
-
 /// What distinguishes the pipelines of this operation.
 struct Variant {
     w: DType,
@@ -490,13 +468,15 @@ impl Variant {
             ("OUT", Slot::module(dtype_module(self.out))),
             ("OUT_ACCESS", Slot::module(if self.out.size() == 4 { "access/rows_words" } else { "access/rows_quads" })),
         ];
-        let mut constants = vec![("WORKGROUP", f64::from(self.workgroup))];
-        let source = if self.by_columns {
-            include_str!("../../shaders/matmul_vec_columns.wgsl")
+        let (source, constants) = if self.by_columns {
+            let constants = vec![("WORKGROUP", f64::from(self.workgroup))];
+            (include_str!("../../shaders/matmul_vec_columns.wgsl"), constants)
         } else {
+            let lanes = Lanes::all(self.workgroup, self.subgroups);
+            let mut constants = lanes.constants();
             constants.push(("TWO_STEPS", if self.w.size() == 2 { 1.0 } else { 0.0 }));
-            slots.push(("REDUCE", Slot::module(if self.subgroups { "reduce/subgroups" } else { "reduce/shared" })));
-            include_str!("../../shaders/matmul_vec.wgsl")
+            slots.push(("REDUCE", lanes.module()));
+            (include_str!("../../shaders/matmul_vec.wgsl"), constants)
         };
         Spec { label: NAME, source, slots, constants, inputs: vec![true, true], params: Params::LAYOUT }
     }

@@ -6,6 +6,10 @@
 pub mod astype;
 pub mod elementwise;
 pub mod matmul_vec;
+pub mod norm;
+pub mod reduce;
+mod rows;
+pub mod softmax;
 pub mod work;
 
 use crate::device::Device;
@@ -116,6 +120,15 @@ pub(crate) fn check_writable(operation: &str, what: &str, out: &Tensor) -> Resul
         )));
     }
     Ok(())
+}
+
+/// An axis as an argument names it, counted from the end where it is negative.
+pub(crate) fn check_axis(operation: &str, axis: isize, shape: &[usize]) -> Result<usize> {
+    let count = shape.len() as isize;
+    if axis < -count || axis >= count {
+        return Err(Error::Bounds(format!("{operation}: axis {axis} is out of range for shape {}", show(shape))));
+    }
+    Ok(if axis < 0 { axis + count } else { axis } as usize)
 }
 
 /// Whether writing `out` could disturb reading `input`. A GPU cannot bind one buffer for both, even where the elements

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyTuple};
 use smallvec::SmallVec;
 
 use super::arrays::{Argument, alias, argument, descriptor, on_device};
@@ -269,4 +270,30 @@ pub(super) fn tensor_argument(argument: Argument, name: &'static str) -> Result<
         Argument::Scalar(scalar) => Ok(Argument::Array(ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?)),
         other => Ok(other),
     }
+}
+
+/// An `axis=` argument that names one axis.
+pub(super) fn axis_argument(name: &str, axis: Any<'_, '_>) -> PyResult<isize> {
+    // A bool is an integer to Python, but no axis.
+    match axis.extract::<isize>() {
+        Ok(number) if !axis.is_instance_of::<PyBool>() => Ok(number),
+        _ => Err(no_axis(name, axis, "an integer")),
+    }
+}
+
+/// An `axis=` argument that names any number of axes; none for all of them.
+pub(super) fn axes_argument(name: &str, axis: Option<Any<'_, '_>>) -> PyResult<Option<SmallVec<[isize; 6]>>> {
+    let Some(axis) = axis.filter(|axis| !axis.is_none()) else { return Ok(None) };
+    let Ok(axes) = axis.cast::<PyTuple>() else {
+        return match axis_argument(name, axis) {
+            Ok(axis) => Ok(Some(SmallVec::from_slice(&[axis]))),
+            Err(_) => Err(no_axis(name, axis, "None, an integer or a tuple of integers")),
+        };
+    };
+    axes.iter().map(|axis| axis_argument(name, &axis)).collect::<PyResult<_>>().map(Some)
+}
+
+fn no_axis(name: &str, axis: Any<'_, '_>, wanted: &str) -> PyErr {
+    let shown = axis.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
+    Error::Argument(format!("{name}: axis={shown} must be {wanted}")).into()
 }

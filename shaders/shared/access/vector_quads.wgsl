@@ -3,3 +3,6 @@ alias this_Stored = this_Quad;
 fn this_four(start: u32, stride: u32, index: u32, end: u32) -> this_Native {
     return this_unpack(this_data[(start + index) / 4u]);
 }
+fn this_whole_four(start: u32, stride: u32, index: u32) -> this_Native {
+    return this_unpack(this_data[(start + index) / 4u]);
+}

@@ -1,17 +1,25 @@
-// The sum over a workgroup: within subgroups first, then over their sums.
+// What the lanes of a row have gathered, combined within subgroups first. Each of them gets the total. The lanes of a
+// row are neighbours: a part of a subgroup, or the whole workgroup.
 struct Lanes {
-    @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
     @builtin(num_subgroups) subgroups: u32,
 }
-// No subgroup is smaller than four, so that a quarter of the workgroup's size holds a sum for each.
-var<workgroup> partial_sums: array<Accumulator, WORKGROUP / 4u>;
-fn workgroup_sum(value: Accumulator, lanes: Lanes) -> Accumulator {
-    let sum = subgroupAdd(value);
-    if (lanes.subgroup_lane == 0u) { partial_sums[lanes.subgroup] = sum; }
-    workgroupBarrier();
-    var total = partial_sums[0];
-    for (var i = 1u; i < lanes.subgroups; i += 1u) { total += partial_sums[i]; }
+// Invocations need not lie in subgroups in the order of their own index.
+fn lane_index(lanes: Lanes) -> u32 { return lanes.subgroup * (WORKGROUP / lanes.subgroups) + lanes.subgroup_lane; }
+var<workgroup> gathered: array<Accumulator, GATHERED>;
+fn over_subgroup(mine: Accumulator, size: u32) -> Accumulator {
+    var total = mine;
+    for (var mask = 1u; mask < size; mask *= 2u) { total = combine(total, subgroupShuffleXor(total, mask)); }
     return total;
+}
+fn reduced(mine: Accumulator, lanes: Lanes) -> Accumulator {
+    if (ROW_LANES < WORKGROUP) { return over_subgroup(mine, ROW_LANES); }
+    let size = WORKGROUP / lanes.subgroups;
+    let total = over_subgroup(mine, size);
+    if (lanes.subgroup_lane == 0u) { gathered[lanes.subgroup] = total; }
+    workgroupBarrier();
+    var all = identity();
+    for (var i = lanes.subgroup_lane; i < lanes.subgroups; i += size) { all = combine(all, gathered[i]); }
+    return over_subgroup(all, size);
 }

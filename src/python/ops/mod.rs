@@ -2,10 +2,16 @@
 
 pub(super) mod elementwise;
 pub(super) mod matmul_vec;
+mod norm;
+mod reduce;
+mod softmax;
 
 use pyo3::prelude::*;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     elementwise::register(module)?;
-    matmul_vec::register(module)
+    matmul_vec::register(module)?;
+    norm::register(module)?;
+    reduce::register(module)?;
+    softmax::register(module)
 }
