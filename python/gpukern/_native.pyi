@@ -179,6 +179,63 @@ def matmul_vec(
     w: NDArray[Any], x: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
 
+@overload
+def rope(
+    x: Tensor,
+    cos: Tensor | NDArray[Any],
+    sin: Tensor | NDArray[Any],
+    /,
+    *,
+    interleaved: bool = False,
+    rotary_dim: int | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def rope(
+    x: NDArray[Any],
+    cos: Tensor,
+    sin: Tensor,
+    /,
+    *,
+    interleaved: bool = False,
+    rotary_dim: int | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def rope(
+    x: NDArray[Any],
+    cos: NDArray[Any],
+    sin: NDArray[Any],
+    /,
+    *,
+    interleaved: bool = False,
+    rotary_dim: int | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def rope_tables(
+    positions: Tensor,
+    dim: int,
+    /,
+    *,
+    theta: float = 10000.0,
+    out: tuple[Tensor, Tensor] | None = None,
+    device: _DeviceLike | None = None,
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def rope_tables(
+    positions: ArrayLike,
+    dim: int,
+    /,
+    *,
+    theta: float = 10000.0,
+    out: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    device: _DeviceLike | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
 # Devices
 
 def devices() -> tuple[Device, ...]: ...

@@ -6,6 +6,7 @@
 pub mod astype;
 pub mod elementwise;
 pub mod matmul_vec;
+pub mod rope;
 
 use crate::device::Device;
 use crate::dtype::{DType, Scalar};
@@ -15,6 +16,7 @@ use crate::tensor::{Storage, Tensor};
 
 pub use astype::{arange, assign, astype, contiguous, copy, full};
 pub use matmul_vec::matmul_vec;
+pub use rope::{rope, rope_tables};
 
 /// An operand: a tensor, or a number that takes the type of the tensor beside it.
 #[derive(Clone, Copy)]
@@ -115,6 +117,25 @@ pub(crate) fn check_writable(operation: &str, what: &str, out: &Tensor) -> Resul
         )));
     }
     Ok(())
+}
+
+/// Part of a tensor along one axis, as a view.
+pub(crate) fn narrow(tensor: &Tensor, axis: usize, from: usize, length: usize) -> Tensor {
+    let mut layout = tensor.layout().clone();
+    layout.shape[axis] = length;
+    if length > 0 {
+        layout.offset += layout.strides[axis] * from as isize;
+    }
+    tensor.with_layout(layout)
+}
+
+/// An axis as an argument names it, counted from the end where it is negative.
+pub(crate) fn check_axis(operation: &str, axis: isize, shape: &[usize]) -> Result<usize> {
+    let count = shape.len() as isize;
+    if axis < -count || axis >= count {
+        return Err(Error::Bounds(format!("{operation}: axis {axis} is out of range for shape {}", show(shape))));
+    }
+    Ok(if axis < 0 { axis + count } else { axis } as usize)
 }
 
 /// Whether writing `out` could disturb reading `input`. A GPU cannot bind one buffer for both, even where the elements

@@ -2,10 +2,12 @@
 
 pub(super) mod elementwise;
 pub(super) mod matmul_vec;
+mod rope;
 
 use pyo3::prelude::*;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     elementwise::register(module)?;
-    matmul_vec::register(module)
+    matmul_vec::register(module)?;
+    rope::register(module)
 }
