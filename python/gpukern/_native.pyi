@@ -235,6 +235,53 @@ def rope_tables(
     out: tuple[NDArray[Any], NDArray[Any]] | None = None,
     device: _DeviceLike | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+@overload
+def take(
+    x: Tensor,
+    indices: ArrayLike | Tensor,
+    /,
+    axis: int | None = None,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def take(
+    x: ArrayLike,
+    indices: Tensor,
+    /,
+    axis: int | None = None,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def take(
+    x: ArrayLike,
+    indices: ArrayLike,
+    /,
+    axis: int | None = None,
+    *,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def embedding(
+    table: Tensor,
+    ids: ArrayLike | Tensor,
+    /,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def embedding(
+    table: ArrayLike, ids: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def embedding(
+    table: ArrayLike, ids: ArrayLike, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
 
 # Devices
 

@@ -7,6 +7,7 @@ pub mod astype;
 pub mod elementwise;
 pub mod matmul_vec;
 pub mod rope;
+pub mod take;
 
 use crate::device::Device;
 use crate::dtype::{DType, Scalar};
@@ -17,6 +18,7 @@ use crate::tensor::{Storage, Tensor};
 pub use astype::{arange, assign, astype, contiguous, copy, full};
 pub use matmul_vec::matmul_vec;
 pub use rope::{rope, rope_tables};
+pub use take::{embedding, take};
 
 /// An operand: a tensor, or a number that takes the type of the tensor beside it.
 #[derive(Clone, Copy)]
@@ -127,6 +129,29 @@ pub(crate) fn narrow(tensor: &Tensor, axis: usize, from: usize, length: usize) -
         layout.offset += layout.strides[axis] * from as isize;
     }
     tensor.with_layout(layout)
+}
+
+/// The same memory seen as words of four bytes, if the last axis lies one after another and everything is whole words.
+pub(crate) fn as_words(tensor: &Tensor) -> Option<Tensor> {
+    let per_word = tensor.dtype().per_word();
+    let layout = tensor.layout();
+    let (&length, outer) = layout.shape.split_last()?;
+    let whole = |value: isize| value % per_word as isize == 0;
+    let strides = &layout.strides[..outer.len()];
+    let fits = length.is_multiple_of(per_word)
+        && (layout.strides[outer.len()] == 1 || per_word == 1)
+        && whole(layout.offset)
+        && outer.iter().zip(strides).all(|(&length, &stride)| length == 1 || whole(stride));
+    if !fits {
+        return None;
+    }
+    let mut words = layout.clone();
+    words.offset /= per_word as isize;
+    words.shape[outer.len()] /= per_word;
+    for stride in &mut words.strides[..outer.len()] {
+        *stride /= per_word as isize;
+    }
+    Some(Tensor::from_parts(tensor.device().clone(), tensor.storage().clone(), words, DType::UInt32))
 }
 
 /// An axis as an argument names it, counted from the end where it is negative.

@@ -177,6 +177,18 @@ pub(super) fn from_object(
     name: &str,
     wanted: Option<DType>,
 ) -> PyResult<Tensor> {
+    let array = as_array(obj, operation, name)?;
+    // A list of Python numbers did not choose float64; an array-like object did.
+    let chosen = !obj.is_instance_of::<pyo3::types::PyList>() && !obj.is_instance_of::<pyo3::types::PyTuple>();
+    from_array(&array, operation, name, chosen, wanted)
+}
+
+/// What NumPy makes of an object that is no array yet.
+pub(super) fn as_array<'py>(
+    obj: &Bound<'py, PyAny>,
+    operation: &str,
+    name: &str,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = obj.py();
     if obj.is_none() || obj.is_instance_of::<PyString>() || obj.is_instance_of::<PyBytes>() {
         return Err(Error::DType(format!(
@@ -195,9 +207,7 @@ pub(super) fn from_object(
             Error::DType(message)
         })
     })?;
-    // A list of Python numbers did not choose float64; an array-like object did.
-    let chosen = !obj.is_instance_of::<pyo3::types::PyList>() && !obj.is_instance_of::<pyo3::types::PyTuple>();
-    from_array(array.cast::<PyUntypedArray>().map_err(PyErr::from)?, operation, name, chosen, wanted)
+    Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
 fn type_name(obj: &Bound<'_, PyAny>) -> String {
