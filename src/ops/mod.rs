@@ -4,10 +4,12 @@
 //! below may trust its arguments), the launch on a GPU, and the way to its loops on the CPU.
 
 pub mod astype;
+pub mod concat;
 pub mod elementwise;
 pub mod matmul_vec;
 pub mod rope;
 pub mod take;
+pub mod views;
 
 use crate::device::Device;
 use crate::dtype::{DType, Scalar};
@@ -16,6 +18,7 @@ use crate::shape::{Layout, show};
 use crate::tensor::{Storage, Tensor};
 
 pub use astype::{arange, assign, astype, contiguous, copy, full};
+pub use concat::{concat, stack};
 pub use matmul_vec::matmul_vec;
 pub use rope::{rope, rope_tables};
 pub use take::{embedding, take};

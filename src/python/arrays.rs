@@ -254,6 +254,22 @@ pub(super) fn alias(array: &Bound<'_, PyUntypedArray>) -> PyResult<Option<Tensor
     Ok(Some(Tensor::from_parts(cpu()?, Storage::Host(Arc::new(buffer)), layout, dtype)))
 }
 
+/// Refuses an array of what is no real number.
+pub(super) fn check_dtype(array: &Bound<'_, PyUntypedArray>, operation: &str, name: &str) -> PyResult<()> {
+    let dtype = array.dtype();
+    let number = matches!((dtype.kind(), dtype.itemsize()), (b'f', 2 | 4 | 8) | (b'i' | b'u' | b'b', _));
+    if number || native_dtype(&dtype)?.is_some() { Ok(()) } else { Err(no_dtype(&dtype, operation, name)?) }
+}
+
+fn no_dtype(dtype: &Bound<'_, PyArrayDescr>, operation: &str, name: &str) -> PyResult<PyErr> {
+    Ok(Error::DType(format!(
+        "{operation}: {name} has dtype {}, which no device has; the dtypes are {}",
+        dtype.str()?,
+        DType::ALL.map(DType::name).join(", ")
+    ))
+    .into())
+}
+
 /// A copy of the array in one of our types, made by NumPy.
 fn convert<'py>(
     array: &Bound<'py, PyUntypedArray>,
@@ -299,14 +315,7 @@ fn convert<'py>(
         (b'b', 1) => DType::Bool,
         _ => match native_dtype(&from)? {
             Some(dtype) => dtype,
-            None => {
-                return Err(Error::DType(format!(
-                    "{operation}: {name} has dtype {}, which no device has; the dtypes are {}",
-                    from.str()?,
-                    DType::ALL.map(DType::name).join(", ")
-                ))
-                .into());
-            }
+            None => return Err(no_dtype(&from, operation, name)?),
         },
     };
     let keywords = pyo3::types::PyDict::new(py);
