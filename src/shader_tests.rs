@@ -4,11 +4,12 @@ use wgpu::naga;
 
 use crate::gpu::pipeline::Spec;
 use crate::gpu::wgsl::{MODULES, assemble};
-use crate::ops::{elementwise, matmul_vec, rope, take};
+use crate::ops::{cumsum, elementwise, matmul_vec, rope, take};
 
 /// An operation's own file lists its variants.
 fn all_specs() -> Vec<Spec> {
-    [elementwise::all_specs(), matmul_vec::all_specs(), rope::all_specs(), take::all_specs()].concat()
+    [elementwise::all_specs(), matmul_vec::all_specs(), rope::all_specs(), take::all_specs(), cumsum::all_specs()]
+        .concat()
 }
 
 fn module_of(spec: &Spec, immediates: bool) -> naga::Module {

@@ -352,6 +352,14 @@ def astype(x: ArrayLike, dtype: DTypeLike, /, *, copy: bool = True) -> NDArray[A
 def copy(x: Tensor, /) -> Tensor: ...
 @overload
 def copy(x: ArrayLike, /) -> NDArray[Any]: ...
+@overload
+def cumsum(
+    x: Tensor, /, axis: int | None = None, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def cumsum(
+    x: ArrayLike, /, axis: int | None = None, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
 
 # Devices
 

@@ -26,6 +26,8 @@ macro_rules! modules {
 /// Every module that a shader can import.
 pub const MODULES: &[(&str, &str)] = modules![
     "index",
+    "scan/workgroup",
+    "scan/alone",
     "access/contiguous",
     "access/strided",
     "access/scalar",

@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use super::astype::convert;
 use super::elementwise::Source;
-use super::{Output, as_words, check_axis, narrow};
+use super::views::expanded;
+use super::{Output, as_words, check_axis, check_new_axis, narrow};
 use crate::device::Device;
 use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
@@ -57,20 +58,10 @@ pub fn stack(tensors: &[&Tensor], axis: isize, out: Option<&Tensor>) -> Result<T
             )));
         }
     }
-    let mut shape = Shape::from_slice(first.shape());
-    shape.push(1);
-    // The new axis counts.
-    let axis = check_axis(NAME, axis, &shape)?;
-    let widened: Vec<Tensor> = tensors.iter().map(|tensor| with_new_axis(tensor, axis)).collect();
+    let axis = check_new_axis(NAME, axis, first.shape())?;
+    let widen = |tensor: &&Tensor| Ok(tensor.with_layout(expanded(NAME, tensor.layout(), axis as isize)?));
+    let widened = tensors.iter().map(widen).collect::<Result<Vec<Tensor>>>()?;
     join(NAME, &widened.iter().collect::<Vec<_>>(), axis, out)
-}
-
-/// The tensor with an axis of length 1 more, as a view.
-pub fn with_new_axis(tensor: &Tensor, axis: usize) -> Tensor {
-    let mut layout = tensor.layout().clone();
-    layout.shape.insert(axis, 1);
-    layout.strides.insert(axis, 0);
-    tensor.with_layout(layout)
 }
 
 fn first<'a>(name: &str, tensors: &'a [&'a Tensor]) -> Result<&'a &'a Tensor> {

@@ -5,6 +5,7 @@
 
 pub mod astype;
 pub mod concat;
+pub mod cumsum;
 pub mod elementwise;
 pub mod matmul_vec;
 pub mod rope;
@@ -19,6 +20,7 @@ use crate::tensor::{Storage, Tensor};
 
 pub use astype::{arange, assign, astype, contiguous, copy, full};
 pub use concat::{concat, stack};
+pub use cumsum::cumsum;
 pub use matmul_vec::matmul_vec;
 pub use rope::{rope, rope_tables};
 pub use take::{embedding, take};
@@ -162,6 +164,18 @@ pub(crate) fn check_axis(operation: &str, axis: isize, shape: &[usize]) -> Resul
     let count = shape.len() as isize;
     if axis < -count || axis >= count {
         return Err(Error::Bounds(format!("{operation}: axis {axis} is out of range for shape {}", show(shape))));
+    }
+    Ok(if axis < 0 { axis + count } else { axis } as usize)
+}
+
+/// Where an axis that is new goes in the result.
+pub(crate) fn check_new_axis(operation: &str, axis: isize, shape: &[usize]) -> Result<usize> {
+    let count = shape.len() as isize + 1;
+    if axis < -count || axis >= count {
+        return Err(Error::Bounds(format!(
+            "{operation}: axis {axis} is out of range for a result of {count} axes, one more than shape {} has",
+            show(shape)
+        )));
     }
     Ok(if axis < 0 { axis + count } else { axis } as usize)
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::check_axis;
+use super::{check_axis, check_new_axis};
 use crate::error::{Error, Result};
 use crate::shape::{Layout, MAX_AXES, checked_len, show};
 
@@ -46,14 +46,11 @@ pub fn matrix_transposition(name: &str, shape: &[usize]) -> Result<SmallVec<[usi
 
 /// A layout with an axis of length 1 more, at `axis` in the result.
 pub fn expanded(name: &str, layout: &Layout, axis: isize) -> Result<Layout> {
-    let mut view = layout.clone();
-    view.shape.push(1);
-    if view.shape.len() > MAX_AXES {
+    if layout.ndim() == MAX_AXES {
         return Err(Error::Shape(format!("{name}: more than the limit of {MAX_AXES} axes")));
     }
-    // The new axis counts.
-    let axis = check_axis(name, axis, &view.shape)?;
-    view.shape.pop();
+    let axis = check_new_axis(name, axis, &layout.shape)?;
+    let mut view = layout.clone();
     view.shape.insert(axis, 1);
     view.strides.insert(axis, 0);
     Ok(view)
