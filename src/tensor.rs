@@ -8,10 +8,10 @@ use crate::cpu::memory::HostBuffer;
 use crate::cpu::{View, ViewMut};
 use crate::device::Device;
 use crate::dtype::{DType, Scalar};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::memory::GpuBuffer;
 use crate::ops;
-use crate::shape::{Index, Layout, checked_len, show};
+use crate::shape::{Index, Layout, checked_len};
 
 /// Where a tensor's bytes are.
 #[derive(Clone)]
@@ -111,14 +111,7 @@ impl Tensor {
 
     /// The same elements under another shape: a view where that is possible, otherwise a copy.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
-        if checked_len(shape, self.dtype.size(), "reshape")? != self.len() {
-            return Err(Error::Shape(format!(
-                "reshape: a tensor of shape {} has {} elements and cannot take shape {}",
-                show(self.shape()),
-                self.len(),
-                show(shape)
-            )));
-        }
+        ops::views::check_reshape(self.shape(), shape, self.dtype.size())?;
         match self.layout.reshaped(shape) {
             Some(layout) => Ok(self.with_layout(layout)),
             None => ops::contiguous(self)?.reshape(shape),

@@ -87,10 +87,13 @@ class Tensor:
     def device(self) -> Device: ...
     @property
     def T(self) -> Tensor: ...
+    @property
+    def mT(self) -> Tensor: ...
     def numpy(self) -> NDArray[Any]: ...
     def to(self, device: _DeviceLike) -> Tensor: ...
     def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor: ...
     def reshape(self, *shape: _Shape) -> Tensor: ...
+    def transpose(self, *axes: _Shape | None) -> Tensor: ...
     def item(self) -> float | int | bool: ...
     def tolist(self) -> Any: ...
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]: ...
@@ -501,6 +504,185 @@ def rms_norm(
     eps: float = 1e-5,
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+
+@overload
+def rope(
+    x: Tensor,
+    cos: Tensor | NDArray[Any],
+    sin: Tensor | NDArray[Any],
+    /,
+    *,
+    interleaved: bool = False,
+    rotary_dim: int | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def rope(
+    x: NDArray[Any],
+    cos: Tensor,
+    sin: Tensor,
+    /,
+    *,
+    interleaved: bool = False,
+    rotary_dim: int | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def rope(
+    x: NDArray[Any],
+    cos: NDArray[Any],
+    sin: NDArray[Any],
+    /,
+    *,
+    interleaved: bool = False,
+    rotary_dim: int | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def rope_tables(
+    positions: Tensor,
+    dim: int,
+    /,
+    *,
+    theta: float = 10000.0,
+    out: tuple[Tensor, Tensor] | None = None,
+    device: _DeviceLike | None = None,
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def rope_tables(
+    positions: ArrayLike,
+    dim: int,
+    /,
+    *,
+    theta: float = 10000.0,
+    out: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    device: _DeviceLike | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+@overload
+def take(
+    x: Tensor,
+    indices: ArrayLike | Tensor,
+    /,
+    axis: int | None = None,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def take(
+    x: ArrayLike,
+    indices: Tensor,
+    /,
+    axis: int | None = None,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def take(
+    x: ArrayLike,
+    indices: ArrayLike,
+    /,
+    axis: int | None = None,
+    *,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def embedding(
+    table: Tensor,
+    ids: ArrayLike | Tensor,
+    /,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def embedding(
+    table: ArrayLike, ids: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def embedding(
+    table: ArrayLike, ids: ArrayLike, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+@overload
+def concat(
+    tensors: Sequence[NDArray[Any]],
+    /,
+    axis: int | None = 0,
+    *,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def concat(
+    tensors: Sequence[Tensor | NDArray[Any]],
+    /,
+    axis: int | None = 0,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def stack(
+    tensors: Sequence[_Host],
+    /,
+    axis: int = 0,
+    *,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def stack(
+    tensors: Sequence[_Operand], /, axis: int = 0, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def transpose(x: Tensor, /, axes: Sequence[SupportsIndex] | None = None) -> Tensor: ...
+@overload
+def transpose(x: ArrayLike, /, axes: Sequence[SupportsIndex] | None = None) -> NDArray[Any]: ...
+@overload
+def permute_dims(x: Tensor, /, axes: Sequence[SupportsIndex]) -> Tensor: ...
+@overload
+def permute_dims(x: ArrayLike, /, axes: Sequence[SupportsIndex]) -> NDArray[Any]: ...
+@overload
+def matrix_transpose(x: Tensor, /) -> Tensor: ...
+@overload
+def matrix_transpose(x: ArrayLike, /) -> NDArray[Any]: ...
+@overload
+def reshape(x: Tensor, /, shape: _Shape) -> Tensor: ...
+@overload
+def reshape(x: ArrayLike, /, shape: _Shape) -> NDArray[Any]: ...
+@overload
+def broadcast_to(x: Tensor, /, shape: _Shape) -> Tensor: ...
+@overload
+def broadcast_to(x: ArrayLike, /, shape: _Shape) -> NDArray[Any]: ...
+@overload
+def expand_dims(x: Tensor, /, axis: int = 0) -> Tensor: ...
+@overload
+def expand_dims(x: ArrayLike, /, axis: int = 0) -> NDArray[Any]: ...
+@overload
+def squeeze(x: Tensor, /, axis: _Shape | None = None) -> Tensor: ...
+@overload
+def squeeze(x: ArrayLike, /, axis: _Shape | None = None) -> NDArray[Any]: ...
+@overload
+def astype(x: Tensor, dtype: DTypeLike, /, *, copy: bool = True) -> Tensor: ...
+@overload
+def astype(x: ArrayLike, dtype: DTypeLike, /, *, copy: bool = True) -> NDArray[Any]: ...
+@overload
+def copy(x: Tensor, /) -> Tensor: ...
+@overload
+def copy(x: ArrayLike, /) -> NDArray[Any]: ...
+@overload
+def cumsum(
+    x: Tensor, /, axis: int | None = None, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def cumsum(
+    x: ArrayLike, /, axis: int | None = None, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
 
 # Devices

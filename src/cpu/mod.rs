@@ -3,6 +3,7 @@
 pub(crate) mod convert;
 pub mod math;
 pub mod memory;
+pub(crate) mod rows;
 pub mod simd;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -14,6 +14,7 @@ use super::pipeline::Pipeline;
 use super::transfer::Uploads;
 use crate::device::caps::IMMEDIATE_BYTES;
 use crate::error::Result;
+use crate::tensor::Tensor;
 
 /// A stretch of a buffer that a kernel sees.
 #[derive(Clone, Copy)]
@@ -23,6 +24,18 @@ pub(crate) struct Binding<'a> {
     pub(crate) offset: u64,
     /// A multiple of 16, at most what the device can bind.
     pub(crate) size: u64,
+}
+
+impl<'a> Binding<'a> {
+    /// What to bind of a tensor that has elements, and where in it the element at index zero is, counted in elements.
+    pub(crate) fn window(tensor: &'a Tensor, alignment: u32) -> (Self, u32) {
+        let (low, high) = tensor.layout().reach().expect("a tensor with elements");
+        let size = tensor.dtype().size() as u64;
+        let offset = (low as u64 * size) & !(u64::from(alignment) - 1);
+        let binding =
+            Self { buffer: tensor.gpu_buffer(), offset, size: super::align_up((high as u64 + 1) * size - offset, 16) };
+        (binding, (tensor.layout().offset as u64 - offset / size) as u32)
+    }
 }
 
 /// One launch of a kernel.

@@ -26,6 +26,8 @@ macro_rules! modules {
 /// Every module that a shader can import.
 pub const MODULES: &[(&str, &str)] = modules![
     "index",
+    "scan/workgroup",
+    "scan/alone",
     "access/contiguous",
     "access/strided",
     "access/scalar",
@@ -49,6 +51,9 @@ pub const MODULES: &[(&str, &str)] = modules![
     "access/rows_words",
     "access/vector_quads",
     "access/vector_elements",
+    "access/vector_store_quads",
+    "access/vector_store_words",
+    "access/vector_store_packed",
     "dtype/float32",
     "dtype/float16",
     "dtype/bfloat16",

@@ -128,7 +128,7 @@ pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype:
 }
 
 /// Writes `source`, which has the target's shape, into the target.
-fn convert(name: &'static str, source: &Source<'_>, target: &Tensor) -> Result<()> {
+pub(crate) fn convert(name: &'static str, source: &Source<'_>, target: &Tensor) -> Result<()> {
     if target.is_empty() {
         return Ok(());
     }

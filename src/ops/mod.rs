@@ -4,12 +4,17 @@
 //! below may trust its arguments), the launch on a GPU, and the way to its loops on the CPU.
 
 pub mod astype;
+pub mod concat;
+pub mod cumsum;
 pub mod elementwise;
 pub mod matmul_vec;
 pub mod norm;
 pub mod reduce;
+pub mod rope;
 mod rows;
 pub mod softmax;
+pub mod take;
+pub mod views;
 pub mod work;
 
 use crate::device::Device;
@@ -19,7 +24,11 @@ use crate::shape::{Layout, show};
 use crate::tensor::{Storage, Tensor};
 
 pub use astype::{arange, assign, astype, contiguous, copy, full};
+pub use concat::{concat, stack};
+pub use cumsum::cumsum;
 pub use matmul_vec::matmul_vec;
+pub use rope::{rope, rope_tables};
+pub use take::{embedding, take};
 
 /// An operand: a tensor, or a number that takes the type of the tensor beside it.
 #[derive(Clone, Copy)]
@@ -122,11 +131,56 @@ pub(crate) fn check_writable(operation: &str, what: &str, out: &Tensor) -> Resul
     Ok(())
 }
 
+/// Part of a tensor along one axis, as a view.
+pub(crate) fn narrow(tensor: &Tensor, axis: usize, from: usize, length: usize) -> Tensor {
+    let mut layout = tensor.layout().clone();
+    layout.shape[axis] = length;
+    if length > 0 {
+        layout.offset += layout.strides[axis] * from as isize;
+    }
+    tensor.with_layout(layout)
+}
+
+/// The same memory seen as words of four bytes, if the last axis lies one after another and everything is whole words.
+pub(crate) fn as_words(tensor: &Tensor) -> Option<Tensor> {
+    let per_word = tensor.dtype().per_word();
+    let layout = tensor.layout();
+    let (&length, outer) = layout.shape.split_last()?;
+    let whole = |value: isize| value % per_word as isize == 0;
+    let strides = &layout.strides[..outer.len()];
+    let fits = length.is_multiple_of(per_word)
+        && (layout.strides[outer.len()] == 1 || per_word == 1)
+        && whole(layout.offset)
+        && outer.iter().zip(strides).all(|(&length, &stride)| length == 1 || whole(stride));
+    if !fits {
+        return None;
+    }
+    let mut words = layout.clone();
+    words.offset /= per_word as isize;
+    words.shape[outer.len()] /= per_word;
+    for stride in &mut words.strides[..outer.len()] {
+        *stride /= per_word as isize;
+    }
+    Some(Tensor::from_parts(tensor.device().clone(), tensor.storage().clone(), words, DType::UInt32))
+}
+
 /// An axis as an argument names it, counted from the end where it is negative.
 pub(crate) fn check_axis(operation: &str, axis: isize, shape: &[usize]) -> Result<usize> {
     let count = shape.len() as isize;
     if axis < -count || axis >= count {
         return Err(Error::Bounds(format!("{operation}: axis {axis} is out of range for shape {}", show(shape))));
+    }
+    Ok(if axis < 0 { axis + count } else { axis } as usize)
+}
+
+/// Where an axis that is new goes in the result.
+pub(crate) fn check_new_axis(operation: &str, axis: isize, shape: &[usize]) -> Result<usize> {
+    let count = shape.len() as isize + 1;
+    if axis < -count || axis >= count {
+        return Err(Error::Bounds(format!(
+            "{operation}: axis {axis} is out of range for a result of {count} axes, one more than shape {} has",
+            show(shape)
+        )));
     }
     Ok(if axis < 0 { axis + count } else { axis } as usize)
 }

@@ -176,7 +176,7 @@ fn run(
                 tensor.map(|tensor| Ok(tensor.with_layout(spread(&tensor)?))).transpose()
             };
             let [weight, bias] = affine;
-            on_cpu(norm, &x, rows.axes, &[spread(weight)?, spread(bias)?], eps, &target);
+            on_cpu(norm, &x, rows.axes, &[spread(weight)?, spread(bias)?], eps, &target)?;
         }
         Device::Gpu(_) => {
             let strides = Layout::contiguous(&rows.affine).broadcast_to(&rows.shape, name)?.strides;
@@ -188,7 +188,14 @@ fn run(
     output.finish()
 }
 
-fn on_cpu(norm: Norm, x: &Tensor, axes: usize, [weight, bias]: &[Option<Tensor>; 2], eps: f64, out: &Tensor) {
+fn on_cpu(
+    norm: Norm,
+    x: &Tensor,
+    axes: usize,
+    [weight, bias]: &[Option<Tensor>; 2],
+    eps: f64,
+    out: &Tensor,
+) -> Result<()> {
     #![expect(unsafe_code, reason = "the loops trust the shapes")]
     let Device::Cpu(device) = x.device() else { unreachable!("the caller looked") };
     let affine = Affine { weight: weight.as_ref().map(Tensor::view), bias: bias.as_ref().map(Tensor::view) };

@@ -124,7 +124,7 @@ pub fn reduce(
         )));
     }
     match x.device() {
-        Device::Cpu(_) => on_cpu(reduction, x, &axes, &target),
+        Device::Cpu(_) => on_cpu(reduction, x, &axes, &target)?,
         Device::Gpu(_) => on_gpu(reduction, x, &axes, &kept, &target)?,
     }
     output.finish()
@@ -172,7 +172,7 @@ fn with_axes(result: &Tensor, kept: &[usize], count: usize) -> Tensor {
     result.with_layout(layout)
 }
 
-fn on_cpu(reduction: Reduction, x: &Tensor, axes: &[usize], out: &Tensor) {
+fn on_cpu(reduction: Reduction, x: &Tensor, axes: &[usize], out: &Tensor) -> Result<()> {
     #![expect(unsafe_code, reason = "the loops trust the shapes")]
     let Device::Cpu(device) = x.device() else { unreachable!("the caller looked") };
     // SAFETY: the result has x's shape with the reduced axes of length 1 and the reduction's type, and is new or does

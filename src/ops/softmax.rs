@@ -36,14 +36,14 @@ fn run(name: &'static str, logarithm: bool, x: &Tensor, axis: isize, out: Option
     let output = Output::new(name, x.device(), layout, dtype, out, &[x], |_, _| false)?;
     if !output.target.is_empty() {
         match x.device() {
-            Device::Cpu(_) => on_cpu(logarithm, x, axis, &output.target),
+            Device::Cpu(_) => on_cpu(logarithm, x, axis, &output.target)?,
             Device::Gpu(_) => on_gpu(name, logarithm, x, axis, &output.target)?,
         }
     }
     output.finish()
 }
 
-fn on_cpu(logarithm: bool, x: &Tensor, axis: usize, out: &Tensor) {
+fn on_cpu(logarithm: bool, x: &Tensor, axis: usize, out: &Tensor) -> Result<()> {
     #![expect(unsafe_code, reason = "the loops trust the shapes")]
     let Device::Cpu(device) = x.device() else { unreachable!("the caller looked") };
     // SAFETY: the result has x's shape and dtype, has elements, and is new or does not overlap x.

@@ -177,6 +177,18 @@ pub(super) fn from_object(
     name: &str,
     wanted: Option<DType>,
 ) -> PyResult<Tensor> {
+    let array = as_array(obj, operation, name)?;
+    // A list of Python numbers did not choose float64; an array-like object did.
+    let chosen = !obj.is_instance_of::<pyo3::types::PyList>() && !obj.is_instance_of::<pyo3::types::PyTuple>();
+    from_array(&array, operation, name, chosen, wanted)
+}
+
+/// What NumPy makes of an object that is no array yet.
+pub(super) fn as_array<'py>(
+    obj: &Bound<'py, PyAny>,
+    operation: &str,
+    name: &str,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = obj.py();
     if obj.is_none() || obj.is_instance_of::<PyString>() || obj.is_instance_of::<PyBytes>() {
         return Err(Error::DType(format!(
@@ -195,9 +207,7 @@ pub(super) fn from_object(
             Error::DType(message)
         })
     })?;
-    // A list of Python numbers did not choose float64; an array-like object did.
-    let chosen = !obj.is_instance_of::<pyo3::types::PyList>() && !obj.is_instance_of::<pyo3::types::PyTuple>();
-    from_array(array.cast::<PyUntypedArray>().map_err(PyErr::from)?, operation, name, chosen, wanted)
+    Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
 fn type_name(obj: &Bound<'_, PyAny>) -> String {
@@ -242,6 +252,22 @@ pub(super) fn alias(array: &Bound<'_, PyUntypedArray>) -> PyResult<Option<Tensor
     // SAFETY: NumPy says where the elements are, and the owner keeps them there.
     let buffer = unsafe { HostBuffer::foreign(data, bytes, flags & NPY_ARRAY_WRITEABLE != 0, owner) };
     Ok(Some(Tensor::from_parts(cpu()?, Storage::Host(Arc::new(buffer)), layout, dtype)))
+}
+
+/// Refuses an array of what is no real number.
+pub(super) fn check_dtype(array: &Bound<'_, PyUntypedArray>, operation: &str, name: &str) -> PyResult<()> {
+    let dtype = array.dtype();
+    let number = matches!((dtype.kind(), dtype.itemsize()), (b'f', 2 | 4 | 8) | (b'i' | b'u' | b'b', _));
+    if number || native_dtype(&dtype)?.is_some() { Ok(()) } else { Err(no_dtype(&dtype, operation, name)?) }
+}
+
+fn no_dtype(dtype: &Bound<'_, PyArrayDescr>, operation: &str, name: &str) -> PyResult<PyErr> {
+    Ok(Error::DType(format!(
+        "{operation}: {name} has dtype {}, which no device has; the dtypes are {}",
+        dtype.str()?,
+        DType::ALL.map(DType::name).join(", ")
+    ))
+    .into())
 }
 
 /// A copy of the array in one of our types, made by NumPy.
@@ -289,14 +315,7 @@ fn convert<'py>(
         (b'b', 1) => DType::Bool,
         _ => match native_dtype(&from)? {
             Some(dtype) => dtype,
-            None => {
-                return Err(Error::DType(format!(
-                    "{operation}: {name} has dtype {}, which no device has; the dtypes are {}",
-                    from.str()?,
-                    DType::ALL.map(DType::name).join(", ")
-                ))
-                .into());
-            }
+            None => return Err(no_dtype(&from, operation, name)?),
         },
     };
     let keywords = pyo3::types::PyDict::new(py);

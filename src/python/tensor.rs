@@ -20,6 +20,7 @@ use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
+use crate::ops::views::{matrix_transposition, permutation};
 use crate::ops::{self, elementwise};
 use crate::shape::{Index, show};
 use crate::tensor::{Storage, Tensor};
@@ -112,6 +113,35 @@ impl PyTensor {
     #[pyo3(name = "T")]
     fn transposed(&self) -> Self {
         Self(self.0.transposed())
+    }
+
+    /// The tensor with its last two axes exchanged, as a view.
+    #[getter]
+    #[pyo3(name = "mT")]
+    fn matrix_transposed(&self) -> PyResult<Self> {
+        let order = matrix_transposition("mT", self.0.shape())?;
+        Ok(Self(self.0.with_layout(self.0.layout().permuted(&order))))
+    }
+
+    /// A view with the axes in the given order, or in reverse order if none are given.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import gpukern as gk
+    /// >>> gk.zeros((2, 3, 4), device="cpu").transpose(1, 0, 2).shape
+    /// (3, 2, 4)
+    #[pyo3(signature = (*axes))]
+    fn transpose(&self, axes: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        const NAME: &str = "transpose";
+        let only = if axes.len() == 1 { Some(axes.get_item(0)?) } else { None };
+        let axes = match only {
+            None if axes.is_empty() => None,
+            Some(only) if only.is_none() => None,
+            Some(only) => Some(integers(&only, NAME)?),
+            None => Some(integers(axes, NAME)?),
+        };
+        let order = permutation(NAME, self.0.shape(), axes.as_deref())?;
+        Ok(Self(self.0.with_layout(self.0.layout().permuted(&order))))
     }
 
     /// Wait for the elements and return them as a NumPy array of their own.
@@ -506,10 +536,10 @@ fn clipped(value: &Bound<'_, PyAny>) -> PyResult<isize> {
 }
 
 /// One integer or a sequence of them.
-fn integers(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[isize; 6]>> {
+pub(super) fn integers(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[isize; 6]>> {
     let fail = |what: &Bound<'_, PyAny>| {
         let shown = what.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
-        PyErr::from(Error::Shape(format!("{operation}: a shape is an integer or a tuple of integers, not {shown}")))
+        PyErr::from(Error::Shape(format!("{operation}: an integer or a tuple of integers is wanted, not {shown}")))
     };
     let one = |obj: &Bound<'_, PyAny>| match obj.call_method0(intern!(obj.py(), "__index__")) {
         Ok(value) => value.extract::<isize>().map_err(|_| {
@@ -539,7 +569,7 @@ pub(super) fn shape_argument(obj: &Bound<'_, PyAny>, operation: &str) -> PyResul
 }
 
 /// Replaces a -1 in a new shape by what the number of elements leaves for it.
-fn fill_in(lengths: &[isize], count: usize, from: &[usize]) -> Result<SmallVec<[usize; 6]>> {
+pub(super) fn fill_in(lengths: &[isize], count: usize, from: &[usize]) -> Result<SmallVec<[usize; 6]>> {
     let fail =
         |why: &str| Err(Error::Shape(format!("reshape: {lengths:?} {why}; the tensor has shape {}", show(from))));
     let known = lengths

@@ -1,17 +1,27 @@
 //! The operations as Python functions, in files named as in `src/ops/`.
 
+mod concat;
+mod cumsum;
 pub(super) mod elementwise;
 pub(super) mod matmul_vec;
 mod norm;
 mod reduce;
+mod rope;
+mod shape;
 mod softmax;
+mod take;
 
 use pyo3::prelude::*;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    concat::register(module)?;
+    cumsum::register(module)?;
     elementwise::register(module)?;
     matmul_vec::register(module)?;
     norm::register(module)?;
     reduce::register(module)?;
-    softmax::register(module)
+    rope::register(module)?;
+    shape::register(module)?;
+    softmax::register(module)?;
+    take::register(module)
 }
