@@ -87,7 +87,7 @@ fn join(name: &'static str, tensors: &[&Tensor], axis: usize, out: Option<&Tenso
         match as_words(tensor).zip(as_words(&target)) {
             // Whole words share none with their neighbours, so that nothing need be atomic.
             Some((words, target)) if on_gpu && tensor.dtype() == dtype => {
-                convert(name, &Source::Tensor(&words), &target)?
+                convert(name, &Source::Tensor(&words), &target)?;
             }
             _ => convert(name, &Source::Tensor(tensor), &target)?,
         }

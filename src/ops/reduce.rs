@@ -8,7 +8,7 @@ pub(crate) mod cpu;
 use smallvec::SmallVec;
 
 use super::elementwise::native;
-use super::rows::{AXES, Goal, Reducer, Rows};
+use super::rows::{AXES, Reducer, Rows};
 use super::{Operand, Output, assign, check_axis, contiguous};
 use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
@@ -184,25 +184,26 @@ fn on_gpu(reduction: Reduction, x: &Tensor, axes: &[usize], kept: &[usize], out:
     let length: usize = axes.iter().map(|&axis| x.shape()[axis]).product();
     let reducer = reducer(reduction, x.dtype(), out.dtype(), length);
     let in_order = matches!(reduction, Reduction::ArgMax | Reduction::ArgMin);
-    let room = x.gpu_buffer().context().caps().binding as usize / 2;
-    let (x, rows) = match rows(x.layout(), axes, kept, out.layout(), in_order) {
-        Some(rows) if rows.shape[..rows.folded].iter().product::<usize>() * reducer.bytes < room => (x.clone(), rows),
-        // Laid out so that what is reduced becomes one axis.
-        _ => {
-            let order: Axes = kept.iter().chain(axes).copied().collect();
-            let dense = contiguous(&x.with_layout(x.layout().permuted(&order)))?;
-            let mut back: Axes = SmallVec::from_elem(0, order.len());
-            for (place, &axis) in order.iter().enumerate() {
-                back[axis] = place;
-            }
-            let dense = dense.with_layout(dense.layout().permuted(&back));
-            let Some(rows) = rows(dense.layout(), axes, kept, out.layout(), in_order) else {
-                return many_axes(reduction, &dense, axes, kept, out);
-            };
-            (dense, rows)
-        }
-    };
-    reducer.run(&x, &rows, Goal::Results(out))
+    let caps = x.gpu_buffer().context().caps();
+    let direct = rows(x.layout(), axes, kept, out.layout(), in_order);
+    if let Some(rows) = direct.filter(|rows| rows.has_room(caps, x.dtype().size(), reducer.bytes)) {
+        return reducer.run(x, &rows, out);
+    }
+    // Laid out so that what is reduced becomes one axis.
+    let order: Axes = kept.iter().chain(axes).copied().collect();
+    let dense = contiguous(&x.with_layout(x.layout().permuted(&order)))?;
+    let mut back: Axes = SmallVec::from_elem(0, order.len());
+    for (place, &axis) in order.iter().enumerate() {
+        back[axis] = place;
+    }
+    let dense = dense.with_layout(dense.layout().permuted(&back));
+    if let Some(rows) = rows(dense.layout(), axes, kept, out.layout(), in_order) {
+        return reducer.run(&dense, &rows, out);
+    }
+    // The result has so many separate axes that a dense one has to come between.
+    let result = Tensor::empty(x.device(), out.shape(), out.dtype(), reduction.name())?;
+    on_gpu(reduction, &dense, axes, kept, &result)?;
+    assign(out, (&result).into())
 }
 
 /// x as rows, if it merges into few enough axes. The order of what is reduced matters only to places.
@@ -238,13 +239,6 @@ fn rows(x: &Layout, axes: &[usize], kept: &[usize], out: &Layout, in_order: bool
     ];
     let outer: Shape = folded.iter().chain(&shape).copied().collect();
     Some(Rows::new(outer, folded.len(), strides, [x.offset, out.offset], length, [step, 0]))
-}
-
-/// Reduces a dense x into a result of so many separate axes that a dense one has to come between.
-fn many_axes(reduction: Reduction, x: &Tensor, axes: &[usize], kept: &[usize], out: &Tensor) -> Result<()> {
-    let result = Tensor::empty(x.device(), out.shape(), out.dtype(), reduction.name())?;
-    on_gpu(reduction, x, axes, kept, &result)?;
-    assign(out, (&result).into())
 }
 
 /// What gathers the elements on a GPU.

@@ -92,6 +92,8 @@ pub(super) struct Rows {
     pub(super) steps: [isize; 2],
     /// Where in the whole row these elements begin.
     begin: usize,
+    /// How many neighbouring elements share a weight.
+    repeat: usize,
 }
 
 /// What a reduction gathers, and what it makes of it.
@@ -114,7 +116,7 @@ pub(super) struct Reducer {
 pub(super) enum Goal<'a> {
     /// The results, each at its place in a tensor.
     Results(&'a Tensor),
-    /// What was gathered, one row after another, in words.
+    /// What was gathered, one row after another.
     Gathered(&'a Tensor),
 }
 
@@ -242,8 +244,9 @@ fn blocks(shape: &[usize], part: &[usize]) -> Vec<(Shape, Shape)> {
 
 impl Rows {
     /// The last `axes` axes of x as rows, for a result of the same shape. `affine` has the strides of the weights along
-    /// the axes of x. None if a row does not merge into one axis, or the axes before it not into few enough.
-    pub(super) fn last(x: &Layout, out: &Layout, affine: &[isize], axes: usize) -> Option<Self> {
+    /// the axes of x, and `repeat` neighbours share one. None if a row does not merge into one axis, or the axes before
+    /// it not into few enough.
+    fn last(x: &Layout, out: &Layout, affine: &[isize], repeat: usize, axes: usize) -> Option<Self> {
         let outer = x.ndim() - axes;
         let (row, [x_row, out_row]) = merge_axes(&x.shape[outer..], &[&x.strides[outer..], &out.strides[outer..]]);
         let (&[length], &[x_step], &[out_step]) = (&row[..], &x_row[..], &out_row[..]) else { return None };
@@ -253,7 +256,7 @@ impl Rows {
         let shape: Shape = order.iter().map(|&axis| x.shape[axis]).collect();
         let (shape, strides) = merge_axes(&shape, &[&pick(&x.strides), &pick(&out.strides), &pick(affine)]);
         let rows = Self::new(shape, 0, strides, [x.offset, out.offset], length, [x_step, out_step]);
-        (rows.shape.len() <= AXES).then_some(rows)
+        (rows.shape.len() <= AXES).then_some(Self { repeat, ..rows })
     }
 
     pub(super) fn new(
@@ -266,7 +269,7 @@ impl Rows {
     ) -> Self {
         // A row of one element is a group of four that reaches out of its row.
         let steps = if length == 1 { [1; 2] } else { steps };
-        Self { shape, folded, strides, offsets: [x, out, 0], length, steps, begin: 0 }
+        Self { shape, folded, strides, offsets: [x, out, 0], length, steps, begin: 0, repeat: 1 }
     }
 
     fn count(&self) -> usize {
@@ -331,21 +334,26 @@ impl Rows {
     fn span(&self, i: usize, part: &[usize], length: usize, size: usize) -> usize {
         let reach = |(&length, stride): (&usize, &isize)| (length - 1) * stride.unsigned_abs();
         let outer: usize = part.iter().zip(&self.strides[i]).map(reach).sum();
-        (outer + (length - 1) * self.steps[i].unsigned_abs() + 8) * size
+        (outer + self.row_reach(i, length) + 8) * size
+    }
+
+    /// How far `length` elements of a row of operand `i` reach.
+    fn row_reach(&self, i: usize, length: usize) -> usize {
+        if i == 2 { length / self.repeat } else { (length - 1) * self.steps[i].unsigned_abs() }
     }
 
     /// The largest part whose operands can be bound: lengths of the axes before the row, and of the row. The axes that
     /// reach farthest are cut first.
-    fn fit(&self, caps: &Caps, sizes: [usize; 2], bytes: usize) -> (Shape, usize) {
+    fn fit(&self, caps: &Caps, sizes: [usize; 3], bytes: usize) -> (Shape, usize) {
         // Windows begin at aligned places, so leave room for one step.
         let room = (caps.binding - u64::from(caps.alignment) - 16) as usize;
         let (mut part, mut length) = (self.shape.clone(), self.length);
         loop {
             let large = |i: usize| sizes[i] > 0 && self.span(i, &part, length, sizes[i]) > room;
-            let Some(i) = (0..2).find(|&i| large(i)) else { break };
+            let Some(i) = (0..3).find(|&i| large(i)) else { break };
             let reach = |axis: usize| (part[axis] - 1) * self.strides[i][axis].unsigned_abs();
             let axis = (0..part.len()).max_by_key(|&axis| reach(axis)).expect("there is an axis");
-            if reach(axis) >= (length - 1) * self.steps[i].unsigned_abs() {
+            if reach(axis) >= self.row_reach(i, length) {
                 part[axis] = halved(part[axis]);
             } else {
                 length = halved(length);
@@ -364,6 +372,13 @@ impl Rows {
             part[axis] = halved(part[axis]);
         }
         (part, length)
+    }
+
+    /// Whether partial results of all that is reduced can be bound together.
+    pub(super) fn has_room(&self, caps: &Caps, size: usize, bytes: usize) -> bool {
+        let folded: usize = self.shape[..self.folded].iter().product();
+        let columns = self.length * self.steps[0].unsigned_abs() * size * 4 / caps.binding as usize + 1;
+        self.folded == 0 || folded * columns * bytes * 2 < caps.binding as usize
     }
 
     fn window<'a>(&self, tensor: &'a Tensor, i: usize, caps: &Caps) -> Window<'a> {
@@ -398,7 +413,7 @@ impl Rows {
             count: self.count() as u32,
             begin: self.begin as u32,
             splits: 1,
-            repeat: 1,
+            repeat: self.repeat as u32,
             ..bytemuck::Zeroable::zeroed()
         }
     }
@@ -447,20 +462,16 @@ impl Division {
 }
 
 impl Reducer {
-    /// Reduces rows of x.
-    pub(super) fn run(&self, x: &Tensor, rows: &Rows, goal: Goal<'_>) -> Result<()> {
+    /// Reduces rows of x to elements of `out`.
+    pub(super) fn run(&self, x: &Tensor, rows: &Rows, out: &Tensor) -> Result<()> {
         let context = x.gpu_buffer().context().clone();
-        let out_size = match goal {
-            Goal::Results(out) => out.dtype().size(),
-            Goal::Gathered(_) => 0,
-        };
-        let (part, length) = rows.fit(context.caps(), [x.dtype().size(), out_size], self.bytes);
+        let (part, length) = rows.fit(context.caps(), [x.dtype().size(), out.dtype().size(), 0], self.bytes);
         let kept = &rows.shape[rows.folded..];
         for (start, lengths) in blocks(kept, &part[rows.folded..]) {
             let whole: Shape = rows.shape[..rows.folded].iter().chain(&lengths).copied().collect();
             let begin: Shape = std::iter::repeat_n(0, rows.folded).chain(start.iter().copied()).collect();
             let block = rows.block(&begin, &whole, 0, rows.length);
-            self.run_block(&context, x, &block, &part[..rows.folded], length, goal)?;
+            self.run_block(&context, x, &block, &part[..rows.folded], length, Goal::Results(out))?;
         }
         Ok(())
     }
@@ -708,14 +719,15 @@ pub(super) struct Map<'a> {
 /// Maps the last `axes` axes of x, as rows, to those of `out`. What does not merge into rows is laid out anew before,
 /// and where it is the result that does not, afterwards. `affine` has the strides of the weights.
 pub(super) fn map_rows(map: &Map<'_>, x: &Tensor, axes: usize, out: &Tensor, affine: &[isize]) -> Result<()> {
-    if let Some(rows) = Rows::last(x.layout(), out.layout(), affine, axes) {
+    if let Some(rows) = Rows::last(x.layout(), out.layout(), affine, map.repeat, axes) {
         return map.run(x, &rows, out);
     }
     if !x.layout().is_contiguous() {
         return map_rows(map, &contiguous(x)?, axes, out, affine);
     }
     let dense = Tensor::empty(x.device(), x.shape(), out.dtype(), map.reducer.label)?;
-    let rows = Rows::last(x.layout(), dense.layout(), affine, axes).expect("dense tensors merge into few axes");
+    let rows =
+        Rows::last(x.layout(), dense.layout(), affine, map.repeat, axes).expect("dense tensors merge into few axes");
     map.run(x, &rows, &dense)?;
     assign(out, (&dense).into())
 }
@@ -729,7 +741,8 @@ impl Map<'_> {
     pub(super) fn run(&self, x: &Tensor, rows: &Rows, out: &Tensor) -> Result<()> {
         let context = x.gpu_buffer().context().clone();
         let caps = context.caps();
-        let sizes = [x.dtype().size(), out.dtype().size()];
+        let affine = self.affine.unwrap_or_default().map(|tensor| tensor.map_or(0, |tensor| tensor.dtype().size()));
+        let sizes = [x.dtype().size(), out.dtype().size(), affine[0].max(affine[1])];
         let (part, length) = rows.fit(caps, sizes, self.reducer.bytes);
         for (start, lengths) in blocks(&rows.shape, &part) {
             let block = rows.block(&start, &lengths, 0, rows.length);
@@ -759,7 +772,7 @@ impl Map<'_> {
     /// Reduces, and maps in parts of at most `length` elements.
     fn in_steps(&self, context: &Context, x: &Tensor, rows: &Rows, out: &Tensor, length: usize) -> Result<()> {
         let gathered = self.reducer.scratch(x, rows.count())?;
-        self.reducer.run(x, rows, Goal::Gathered(&gathered))?;
+        self.reducer.run_block(context, x, rows, &[], length, Goal::Gathered(&gathered))?;
         let none = Shape::from_elem(0, rows.shape.len());
         for from in (0..rows.length).step_by(length) {
             let piece = rows.block(&none, &rows.shape, from, length.min(rows.length - from));
@@ -807,11 +820,18 @@ impl Map<'_> {
         let pipeline = context.pipeline(variant.key(self), || variant.spec(self))?;
         let [from, to] = [rows.window(x, 0, caps), rows.window(out, 1, caps)];
         let [weight, bias] = self.affine.unwrap_or_default();
+        // The weights of these rows, seen from the one that the whole row begins with.
+        let first = rows.begin / rows.repeat;
+        let mut lengths = rows.shape.clone();
+        let mut strides = rows.strides[2].clone();
+        lengths.push((rows.begin + rows.length - 1) / rows.repeat + 1 - first);
+        strides.push(1);
         let windows = [weight, bias].map(|tensor| {
-            tensor.map(|tensor| window(tensor, tensor.layout().offset, &[tensor.len()], &[1], caps.alignment))
+            let begin = tensor?.layout().offset + rows.offsets[2] + first as isize;
+            Some(window(tensor?, begin, &lengths, &strides, caps.alignment))
         });
         let offset =
-            |window: &Option<Window<'_>>| window.as_ref().map_or(0, |window| (window.offset + rows.offsets[2]) as u32);
+            |window: &Option<Window<'_>>| window.as_ref().map_or(0, |window| (window.offset - first as isize) as u32);
         let params = Params {
             x_offset: from.offset as u32,
             out_offset: to.offset as u32,
@@ -819,7 +839,6 @@ impl Map<'_> {
             bias_offset: offset(&windows[1]),
             splits: splits as u32,
             chunk: chunk as u32,
-            repeat: self.repeat as u32,
             divisor: self.reducer.divisor,
             eps: self.eps,
             ..rows.params()

@@ -137,7 +137,7 @@ fn gather(name: &'static str, x: &Tensor, indices: &Tensor, out: &Tensor) -> Res
     let piece = Piece { name, context: &context, x, indices, out, axis, rows, inner };
     let plane = (axis - 1) * x_axis + row;
     if plane <= room && rows <= index_room && rows * inner <= room {
-        let by_x = if x_outer == 0 { outer } else { (room - plane) / x_outer + 1 };
+        let by_x = (room - plane).checked_div(x_outer).map_or(outer, |more| more + 1);
         let step = by_x.min(room / (rows * inner)).min(outer);
         for first in (0..outer).step_by(step) {
             piece.dispatch((first, step.min(outer - first)), (0, rows), (0, axis))?;
@@ -145,7 +145,7 @@ fn gather(name: &'static str, x: &Tensor, indices: &Tensor, out: &Tensor) -> Res
         return Ok(());
     }
     let row_step = index_room.min(room / inner).min(rows);
-    let axis_step = if x_axis == 0 { axis } else { ((room - row) / x_axis + 1).min(axis) };
+    let axis_step = (room - row).checked_div(x_axis).map_or(axis, |more| more + 1).min(axis);
     for o in 0..outer {
         for first in (0..rows).step_by(row_step) {
             for low in (0..axis).step_by(axis_step) {

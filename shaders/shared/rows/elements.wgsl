@@ -22,8 +22,10 @@ fn accumulated(row: u32, split: u32, lane: u32) -> Accumulator {
     let step = ROW_LANES * 4u;
     var i = split * params.chunk + lane * 4u;
     var total = identity();
-    if (i < stop) { total = numbers_lifted(Numbers(x_four(base, params.x_stride, i, end)), i - skip); }
-    i += step;
+    if (!WHOLE) {
+        if (i < stop) { total = numbers_lifted(Numbers(x_four(base, params.x_stride, i, end)), i - skip); }
+        i += step;
+    }
     while (i + 3u * step + 4u <= stop) {
         var block = identity();
         for (var n = 0u; n < 16u && i + 3u * step + 4u <= stop; n += 1u) {

@@ -1,6 +1,7 @@
 //! Rotations on the CPU. Rows that lie in memory one element after another are rotated in vectors; others, and pairs
 //! of neighbours, pass through small blocks.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::cast_ptr_alignment, reason = "the elements of a tensor are aligned")]
 
 use std::marker::PhantomData;
 
@@ -332,9 +333,9 @@ unsafe fn copy<V: Simd, From: Element, To: Element, const STREAM: bool>(from: *c
         while i + V::LANES <= count {
             let vector = From::load::<V>(from.add(i));
             if STREAM {
-                To::stream(vector, to.add(i))
+                To::stream(vector, to.add(i));
             } else {
-                To::store(vector, to.add(i))
+                To::store(vector, to.add(i));
             }
             i += V::LANES;
         }

@@ -93,7 +93,7 @@ impl Rows {
         unsafe {
             match row {
                 _ if !unit => {
-                    self.each(first, count, |from, to| gather(self.size, from, self.strides[2], to, self.inner))
+                    self.each(first, count, |from, to| gather(self.size, from, self.strides[2], to, self.inner));
                 }
                 1 => self.each(first, count, |from, to| copy::<1>(from, to)),
                 2 => self.each(first, count, |from, to| copy::<2>(from, to)),

@@ -86,7 +86,8 @@ fn rope_tables<'py>(
     };
     let own;
     let mut device = device;
-    if let Some((_, Outputs::Tensors([cos, _]))) = &out {
+    if let Some((_, Outputs::Tensors(tensors))) = &out {
+        let cos = &tensors[0];
         // The result goes where the outputs are.
         if let Argument::Array(tensor) = positions {
             positions = Argument::Tensor(enter(py, || tensor.to(cos.device()))?);
@@ -104,7 +105,7 @@ fn rope_tables<'py>(
     match out {
         None => PyTuple::new(py, [cos, sin]),
         Some((object, outputs)) => {
-            outputs.fill(py, [cos, sin])?;
+            outputs.fill(py, &[cos, sin])?;
             Ok(object)
         }
     }
@@ -112,7 +113,7 @@ fn rope_tables<'py>(
 
 /// `out=` of two tables, after all checks.
 enum Outputs<'py> {
-    Tensors([Tensor; 2]),
+    Tensors(Vec<Tensor>),
     Arrays([Bound<'py, PyAny>; 2]),
 }
 
@@ -126,7 +127,7 @@ impl<'py> Outputs<'py> {
         let items: SmallVec<[Bound<'py, PyAny>; 2]> = out.cast::<PyTuple>().map_err(|_| fail())?.iter().collect();
         let [cos, sin] = items.into_inner().map_err(|_| fail())?;
         if let (Ok(cos), Ok(sin)) = (cos.cast_exact::<PyTensor>(), sin.cast_exact::<PyTensor>()) {
-            let tensors = [cos.get().0.clone(), sin.get().0.clone()];
+            let tensors = vec![cos.get().0.clone(), sin.get().0.clone()];
             for tensor in &tensors {
                 ops::check_out(TABLES, tensor.shape(), tensor.dtype().name(), shape, DType::Float32)?;
                 ops::check_writable(TABLES, "out=", tensor)?;
@@ -147,16 +148,16 @@ impl<'py> Outputs<'py> {
     }
 
     /// Copies the results into the outputs.
-    fn fill(self, py: Python<'py>, results: [Bound<'py, PyAny>; 2]) -> PyResult<()> {
+    fn fill(self, py: Python<'py>, results: &[Bound<'py, PyAny>; 2]) -> PyResult<()> {
         match self {
             Self::Tensors(tensors) => {
-                for (tensor, result) in tensors.iter().zip(&results) {
+                for (tensor, result) in tensors.iter().zip(results) {
                     let result = result.cast_exact::<PyTensor>()?.get().0.clone();
                     enter(py, || ops::assign(tensor, (&result).into()))?;
                 }
             }
             Self::Arrays(arrays) => {
-                for (array, result) in arrays.iter().zip(&results) {
+                for (array, result) in arrays.iter().zip(results) {
                     py.import("numpy")?.call_method1("copyto", (array, result))?;
                 }
             }

@@ -26,15 +26,14 @@ impl<'py> Form<'py> {
         if let Ok(tensor) = x.cast_exact::<PyTensor>() {
             return Ok(Self::Tensor(tensor.get().0.clone()));
         }
-        let array = match x.cast::<PyUntypedArray>() {
-            Ok(array) => array.clone(),
-            Err(_) => {
-                let tensor = match argument(x, name, "x")? {
-                    Argument::Scalar(scalar) => ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?,
-                    Argument::Tensor(tensor) | Argument::Array(tensor) => tensor,
-                };
-                give(x.py(), tensor, true)?.into_bound(x.py()).cast_into()?
-            }
+        let array = if let Ok(array) = x.cast::<PyUntypedArray>() {
+            array.clone()
+        } else {
+            let tensor = match argument(x, name, "x")? {
+                Argument::Scalar(scalar) => ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?,
+                Argument::Tensor(tensor) | Argument::Array(tensor) => tensor,
+            };
+            give(x.py(), tensor, true)?.into_bound(x.py()).cast_into()?
         };
         check_dtype(&array, name, "x")?;
         Ok(Self::Array(array))
