@@ -1,7 +1,7 @@
 //! Elementary functions over [`Simd`].
 //!
-//! Each is one straight line of arithmetic for all lanes: where it has cases, all are computed and one is selected. Only
-//! what next to nobody asks for (a sine of millions, a remainder of huge ratios) leaves the line, lane by lane.
+//! Each is one straight line of arithmetic for all lanes: where it has cases, all are computed and one is selected.
+//! Only what next to nobody asks for (a sine of millions, a remainder of huge ratios) leaves the line, lane by lane.
 //!
 //! Errors are given in units in the last place of the result. They hold at every level, also where `fma` rounds twice,
 //! and the tests measure them over the whole range.
@@ -59,7 +59,8 @@ fn polynomial<V: Simd, const N: usize>(x: V, coefficients: [f32; N]) -> V {
     sum
 }
 
-/// The whole number nearest to `x · factor`, for magnitudes of at most 2^22: adding and taking away 1.5·2^23 rounds to one.
+/// The whole number nearest to `x · factor`, for magnitudes of at most 2^22: adding and taking away 1.5·2^23 rounds to
+/// one.
 #[inline(always)]
 fn nearest<V: Simd>(x: V, factor: f32) -> V {
     const ROUND: f32 = 12_582_912.0;

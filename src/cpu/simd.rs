@@ -242,7 +242,10 @@ pub trait Element: Copy + Send + Sync + 'static {
 }
 
 macro_rules! element {
-    ($type:ty, $dtype:ident, $zero:expr, $load:ident, $load_tail:ident, $store:ident, $store_tail:ident, $stream:ident) => {
+    (
+        $type:ty, $dtype:ident, $zero:expr,
+        $load:ident, $load_tail:ident, $store:ident, $store_tail:ident, $stream:ident
+    ) => {
         impl Element for $type {
             const DTYPE: DType = DType::$dtype;
             const ZERO: Self = $zero;

@@ -293,6 +293,11 @@ pub(super) fn axes_argument(name: &str, axis: Option<Any<'_, '_>>) -> PyResult<O
     axes.iter().map(|axis| axis_argument(name, &axis)).collect::<PyResult<_>>().map(Some)
 }
 
+/// An `axis=` argument that may be None.
+pub(super) fn optional_axis_argument(name: &str, axis: Any<'_, '_>) -> PyResult<Option<isize>> {
+    if axis.is_none() { Ok(None) } else { axis_argument(name, axis).map(Some) }
+}
+
 fn no_axis(name: &str, axis: Any<'_, '_>, wanted: &str) -> PyErr {
     let shown = axis.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
     Error::Argument(format!("{name}: axis={shown} must be {wanted}")).into()

@@ -8,39 +8,37 @@ use super::{Simd, exact_product, replace};
 /// x − y·⌊x / y⌋. Zeros have the sign of y; a division by zero or of infinity gives NaN.
 #[inline(always)]
 pub fn remainder<V: Simd>(x: V, y: V) -> V {
-    let (_, rest, near) = divide(x, y);
+    let (_, rest, far) = divide(x, y);
     let rest = V::select(rest.equal(V::splat(0.0)), rest.copysign(y), V::select(opposed(rest, y), rest.add(y), rest));
-    let far = V::not(near);
     if V::any(far) { replace(rest, far, x, y, one_remainder) } else { rest }
 }
 
 /// ⌊x / y⌋. A division by zero gives x / y, one of infinity NaN.
 #[inline(always)]
 pub fn floor_divide<V: Simd>(x: V, y: V) -> V {
-    let (quotient, rest, near) = divide(x, y);
+    let (quotient, rest, far) = divide(x, y);
     let quotient = V::select(opposed(rest, y), quotient.sub(V::splat(1.0)), quotient);
-    let far = V::not(near);
     if V::any(far) { replace(quotient, far, x, y, one_floor_divide) } else { quotient }
 }
 
-/// x / y without its fraction, what that leaves of x, and where this is right.
+/// x / y without its fraction, what that leaves of x, and where this is wrong. NaN is right.
 #[inline(always)]
 fn divide<V: Simd>(x: V, y: V) -> (V, V, V::Mask) {
     let exact = x.div(y);
     let quotient = exact.trunc();
-    let (rest, near) = if V::FUSED {
-        (quotient.fma(y.neg(), x), V::and(exact.abs().less(V::splat(4_194_304.0)), y.abs().less(V::splat(f32::MAX))))
+    let (rest, far) = if V::FUSED {
+        (quotient.fma(y.neg(), x), V::or(V::splat(4_194_304.0).less(exact.abs()), V::splat(f32::MAX).less(y.abs())))
     } else {
         // The product of a quotient of 12 bits is a sum of two exact ones, if the halves of the divisor are numbers.
         let (product, low) = exact_product(quotient, y);
-        (x.sub(product).sub(low), V::and(exact.abs().less(V::splat(4096.0)), y.abs().less(V::splat(1e30))))
+        (x.sub(product).sub(low), V::or(V::splat(4096.0).less(exact.abs()), V::splat(1e30).less(y.abs())))
     };
     // The quotient may have been rounded up to the next whole number, which the remainder shows.
     let zero = V::splat(0.0);
     let over = V::xor(rest.less(zero), x.less(zero));
     let over = V::and(over, V::not(V::or(rest.equal(zero), quotient.equal(zero))));
     let step = V::splat(1.0).copysign(exact);
-    (V::select(over, quotient.sub(step), quotient), V::select(over, step.fma(y, rest), rest), near)
+    (V::select(over, quotient.sub(step), quotient), V::select(over, step.fma(y, rest), rest), far)
 }
 
 /// Whether a remainder is not zero and has not the sign of the divisor.

@@ -54,8 +54,8 @@ pub fn silu<V: Simd>(x: V) -> V {
 /// x · (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2, within 3 units. Subnormal results may be zero; −∞ gives NaN, as the
 /// formula does.
 ///
-/// That is x / (1 + 2^−v) with v = x·(K + L·x²). An error of v is a relative error of the result where x is negative, so
-/// v is computed in pairs of numbers, of which the second is the rounding error of the first.
+/// That is x / (1 + 2^−v) with v = x·(K + L·x²). An error of v is a relative error of the result where x is negative,
+/// so v is computed in pairs of numbers, of which the second is the rounding error of the first.
 #[inline(always)]
 pub fn gelu_tanh<V: Simd>(x: V) -> V {
     // √(8/π) / ln 2, and 0.044715 of it.

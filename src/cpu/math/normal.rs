@@ -27,8 +27,8 @@ pub fn erf<V: Simd>(x: V) -> V {
 ///
 /// With a = |x|, Φ(−a) is e^(−a²/2)·g(a), where g falls slowly from 1/2. The result is max(x, 0) − a·Φ(−a) for either
 /// sign: never a difference of numbers that are nearly equal. 1/g is √(2π)·a + P/Q, fitted up to 14.3, where results
-/// end, to a relative error of 2.3e-9; all coefficients are positive, and for large a the fraction counts little, so that
-/// its errors do.
+/// end, to a relative error of 2.3e-9. All coefficients are positive, and for large a the fraction counts little, and so
+/// do its errors.
 #[inline(always)]
 pub fn gelu<V: Simd>(x: V) -> V {
     let a = V::splat(15.0).min(x.abs());

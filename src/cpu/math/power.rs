@@ -5,8 +5,8 @@ use super::{Simd, clamp, exact_product, exact_sum, nearest, polynomial};
 
 /// x^y with the special values of C's `pow`, within 2 units.
 ///
-/// It is 2^(y·log2 |x|). The relative error of the logarithm is multiplied by as much as 104, so it is a pair of numbers,
-/// of which the second is small beside the first.
+/// It is 2^(y·log2 |x|). The relative error of the logarithm is multiplied by as much as 104, so it is a pair of
+/// numbers, of which the second is small beside the first.
 #[inline(always)]
 pub fn power<V: Simd>(x: V, y: V) -> V {
     let (zero, one, infinity) = (V::splat(0.0), V::splat(1.0), V::splat(f32::INFINITY));

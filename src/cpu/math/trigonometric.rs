@@ -33,7 +33,7 @@ fn limit<V: Simd>() -> f32 {
 fn reduced<V: Simd>(x: V, m: V) -> V {
     if V::FUSED {
         // The first difference is exact: it has no bit below those of x and of π rounded.
-        const PI: [f32; 3] = [3.141_592_7, -8.742_278e-8, -3.430_249e-15];
+        const PI: [f32; 3] = [std::f32::consts::PI, -8.742_278e-8, -3.430_249e-15];
         let first = m.fma(V::splat(-PI[0]), x);
         m.fma(V::splat(-PI[2]), m.fma(V::splat(-PI[1]), first))
     } else {

@@ -30,8 +30,8 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<F32x8>()
 }
 
-/// SAFETY of every block in this file: the type is private and only `run` hands it out, so the machine has the features;
-/// pointers are what the callers of the functions of `Simd` promise.
+/// SAFETY of every block in this file: the type is private and only `run` hands it out, so the machine has the
+/// features; pointers are what the callers of the functions of `Simd` promise.
 #[derive(Clone, Copy)]
 struct F32x8(__m256);
 

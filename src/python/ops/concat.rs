@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::python::arrays::{Argument, argument};
-use crate::python::call::{Any, Call, Ready, tensor_argument};
+use crate::python::call::{Any, Call, Ready, axis_argument, optional_axis_argument, tensor_argument};
 use crate::tensor::Tensor;
 
 /// Arrays or tensors one after another along an axis that they have, or all of them flattened if it is None.
@@ -26,7 +26,7 @@ use crate::tensor::Tensor;
 fn concat(
     py: Python<'_>,
     tensors: &Bound<'_, PyAny>,
-    axis: Option<isize>,
+    #[pyo3(from_py_with = concat_axis)] axis: Option<isize>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
@@ -46,7 +46,7 @@ fn concat(
 fn stack(
     py: Python<'_>,
     tensors: &Bound<'_, PyAny>,
-    axis: isize,
+    #[pyo3(from_py_with = stack_axis)] axis: isize,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
@@ -80,6 +80,14 @@ fn call(
         let tensors: Vec<&Tensor> = ready.iter().map(Ready::tensor).collect();
         compute(&tensors, out)
     })
+}
+
+fn concat_axis(axis: &Bound<'_, PyAny>) -> PyResult<Option<isize>> {
+    optional_axis_argument("concat", axis)
+}
+
+fn stack_axis(axis: &Bound<'_, PyAny>) -> PyResult<isize> {
+    axis_argument("stack", axis)
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::ops;
-use crate::python::call::call_on_tensors;
+use crate::python::call::{call_on_tensors, optional_axis_argument};
 
 /// Running sums along an axis, or over the flattened ``x`` if the axis is None.
 ///
@@ -21,11 +21,15 @@ use crate::python::call::call_on_tensors;
 fn cumsum(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
-    axis: Option<isize>,
+    #[pyo3(from_py_with = cumsum_axis)] axis: Option<isize>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     call_on_tensors(py, "cumsum", &[(x, "x")], out, device, |tensors, out| ops::cumsum(tensors[0], axis, out))
+}
+
+fn cumsum_axis(axis: &Bound<'_, PyAny>) -> PyResult<Option<isize>> {
+    optional_axis_argument("cumsum", axis)
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::ops::reduce::{Reduction, reduce};
-use crate::python::call::{Any, axes_argument, axis_argument, call_on_tensors};
+use crate::python::call::{Any, axes_argument, call_on_tensors, optional_axis_argument};
 
 /// Defines the Python functions of the reductions: those that take any axes, those that divide by a number of degrees
 /// of freedom, and those that find a place along one axis.
@@ -61,8 +61,8 @@ macro_rules! reductions {
             out: Option<&Bound<'_, PyAny>>,
             device: Option<&Bound<'_, PyAny>>,
         ) -> PyResult<Py<PyAny>> {
-            let axis = axis.filter(|axis| !axis.is_none());
-            let axes = axis.map(|axis| axis_argument(stringify!($name), axis)).transpose()?.map(|axis| [axis]);
+            let axis = axis.map(|axis| optional_axis_argument(stringify!($name), axis)).transpose()?.flatten();
+            let axes = axis.map(|axis| [axis]);
             call(py, Reduction::$reduction, x, axes.as_ref().map(<[isize; 1]>::as_slice), keepdims, out, device)
         }
     };

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::ops;
 use crate::ops::views::{check_reshape, expanded, matrix_transposition, permutation, squeezed};
 use crate::python::arrays::{Argument, alias, argument, argument_as, check_dtype, dtype_argument};
+use crate::python::call::axis_argument;
 use crate::python::enter;
 use crate::python::tensor::{PyTensor, fill_in, give, integers, shape_argument};
 use crate::shape::{Layout, checked_len};
@@ -173,7 +174,11 @@ fn broadcast_to(py: Python<'_>, x: &Bound<'_, PyAny>, shape: &Bound<'_, PyAny>) 
 /// (2, 1, 3)
 #[pyfunction]
 #[pyo3(signature = (x, /, axis = 0))]
-fn expand_dims(py: Python<'_>, x: &Bound<'_, PyAny>, axis: isize) -> PyResult<Py<PyAny>> {
+fn expand_dims(
+    py: Python<'_>,
+    x: &Bound<'_, PyAny>,
+    #[pyo3(from_py_with = expand_dims_axis)] axis: isize,
+) -> PyResult<Py<PyAny>> {
     Form::new(x, "expand_dims")?.view(py, |layout| expanded("expand_dims", layout, axis))
 }
 
@@ -243,6 +248,10 @@ fn copy(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         Argument::Array(tensor) => give(py, enter(py, || ops::copy(&tensor))?, true),
         Argument::Scalar(scalar) => give(py, ops::full(NAME, &cpu()?, &[], scalar, scalar.own_dtype())?, true),
     }
+}
+
+fn expand_dims_axis(axis: &Bound<'_, PyAny>) -> PyResult<isize> {
+    axis_argument("expand_dims", axis)
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ops;
 use crate::ops::take::target;
 use crate::python::arrays::{Argument, argument, argument_as, as_array, python_scalar};
-use crate::python::call::{Any, Call, tensor_argument};
+use crate::python::call::{Any, Call, optional_axis_argument, tensor_argument};
 use crate::python::tensor::PyTensor;
 use crate::shape::show;
 use crate::tensor::Tensor;
@@ -32,7 +32,7 @@ fn take(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
     indices: &Bound<'_, PyAny>,
-    axis: Option<isize>,
+    #[pyo3(from_py_with = take_axis)] axis: Option<isize>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
@@ -134,6 +134,10 @@ fn checked(
         }
     }
     argument_as(&array, name, label, wanted)
+}
+
+fn take_axis(axis: &Bound<'_, PyAny>) -> PyResult<Option<isize>> {
+    optional_axis_argument("take", axis)
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
