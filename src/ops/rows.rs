@@ -1,9 +1,9 @@
 //! Rows on a GPU: what reductions, softmax and norms share.
 //!
 //! An operand is seen as rows: the axes that stay come first, the axis that is reduced last. Rows are handled in one of
-//! two ways. Those that the registers of a workgroup hold are loaded once, reduced, mapped and stored (`map` below).
-//! Others are reduced first, by as many workgroups as keep the GPU busy, each writing what it gathered; that is combined
-//! in further launches, and mapped in a last one.
+//! two ways. Those that the registers of a workgroup hold are loaded once, reduced, mapped and stored ([`Map`]). Others
+//! are reduced first, by as many workgroups as keep the GPU busy, each writing what it gathered ([`Reducer`]); that is
+//! combined in further launches, and mapped in a last one.
 
 use smallvec::SmallVec;
 
