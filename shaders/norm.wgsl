@@ -1,5 +1,5 @@
-// out[i] = normalised(x)[i] * weight[i] + bias[i], where a row is divided by its size, and for layer_norm first freed of
-// its mean. `stats` says what the size is.
+// out[i] = normalised(x)[i] * weight[i] + bias[i], where a row is divided by its size, and for layer_norm and
+// group_norm first freed of its mean. `stats` says what the size is.
 //! import rows/params
 
 alias Number = f32;

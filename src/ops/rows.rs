@@ -1,9 +1,9 @@
 //! Rows on a GPU: what reductions, softmax and norms share.
 //!
 //! An operand is seen as rows: the axes that stay come first, the axis that is reduced last. Rows are handled in one of
-//! two ways. Those that the registers of a workgroup hold are loaded once, reduced, mapped and stored (`map` below).
-//! Others are reduced first, by as many workgroups as keep the GPU busy, each writing what it gathered; that is combined
-//! in further launches, and mapped in a last one.
+//! two ways. Those that the registers of a workgroup hold are loaded once, reduced, mapped and stored ([`Map`]). Others
+//! are reduced first, by as many workgroups as keep the GPU busy, each writing what it gathered ([`Reducer`]); that is
+//! combined in further launches, and mapped in a last one.
 
 use smallvec::SmallVec;
 
@@ -169,11 +169,13 @@ impl Lanes {
         Self { workgroup, per_row: wanted, rows_fastest: false, subgroups: caps.subgroups }
     }
 
-    /// For rows that lie side by side themselves, `neighbours` of them.
-    fn across(caps: &Caps, neighbours: usize, wanted: usize, most: u32) -> Self {
+    /// For `count` rows that lie side by side themselves: at least `least` of them, where there are so many, with about
+    /// `wanted` lanes each.
+    fn across(caps: &Caps, count: usize, least: usize, wanted: usize, most: u32) -> Self {
         let workgroup = caps.workgroup_up_to(most);
-        let rows = (neighbours.next_power_of_two() as u32).min(32).min(workgroup);
-        let per_row = (wanted.next_power_of_two() as u32).min(workgroup / rows);
+        let power = |value: usize| value.next_power_of_two().min(workgroup as usize) as u32;
+        let per_row = power(wanted).min(workgroup / power(least));
+        let rows = power(count).min(workgroup / per_row);
         Self { workgroup: rows * per_row, per_row, rows_fastest: true, subgroups: false }
     }
 
@@ -447,7 +449,7 @@ impl Division {
     fn of(caps: &Caps, rows: &Rows, access: Access, most: usize) -> Self {
         let quads = quads(rows.length, access);
         let lanes = match rows.neighbours() {
-            Some(neighbours) => Lanes::across(caps, neighbours, quads.div_ceil(4), 256),
+            Some(neighbours) => Lanes::across(caps, rows.count(), neighbours.min(32), quads.div_ceil(4), 256),
             None => Lanes::along(caps, quads.div_ceil(4).max(quads.min(8)), 256),
         };
         let row_groups = rows.count().div_ceil(lanes.rows());
@@ -578,7 +580,7 @@ impl Reducer {
         let (caps, count) = (context.caps(), rows.count());
         loop {
             let lanes = if count >= 32 {
-                Lanes::across(caps, 32, parts.div_ceil(MOST_PARTIALS / 2), 256)
+                Lanes::across(caps, count, 32, parts.div_ceil(MOST_PARTIALS / 2), 256)
             } else {
                 Lanes::along(caps, parts, 256)
             };
@@ -878,7 +880,9 @@ impl Whole {
             // Fewer neighbours side by side make room for longer rows, down to those that one fetch of memory has.
             Some(neighbours) => [(32, 256), (32, 1024), (16, 1024), (8, 1024)]
                 .into_iter()
-                .map(|(most, workgroup)| Lanes::across(caps, neighbours.min(most), total.div_ceil(4), workgroup))
+                .map(|(least, workgroup)| {
+                    Lanes::across(caps, rows.count(), neighbours.min(least), total.div_ceil(4), workgroup)
+                })
                 .find(|lanes| lanes.per_row as usize * MOST_QUADS >= total)?,
             None => Lanes::along(caps, total.div_ceil(4).max(total.min(8)), MOST_LANES),
         };

@@ -1,4 +1,4 @@
-//! Softmax along an axis: `out[i] = exp(x[i] - m) / Σ exp(x[j] - m)`, where m is the largest element, and its logarithm.
+//! Softmax along an axis, `out[i] = exp(x[i] - m) / Σ exp(x[j] - m)` where m is the largest element, and its logarithm.
 //!
 //! Computed in float32, whatever the elements are stored in.
 

@@ -13,7 +13,10 @@ use crate::python::call::{axis_argument, call_on_tensors};
 /// >>> gk.softmax(np.float32([1000, 1001])).round(4)
 /// array([0.2689, 0.7311], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, axis = -1, *, out = None, device = None))]
+#[pyo3(
+    signature = (x, /, axis = -1, *, out = None, device = None),
+    text_signature = "(x, /, axis=-1, *, out=None, device=None)"
+)]
 fn softmax(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
@@ -32,7 +35,10 @@ fn softmax(
 /// >>> gk.log_softmax(np.float32([0, 1000]))
 /// array([-1000.,     0.], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, axis = -1, *, out = None, device = None))]
+#[pyo3(
+    signature = (x, /, axis = -1, *, out = None, device = None),
+    text_signature = "(x, /, axis=-1, *, out=None, device=None)"
+)]
 fn log_softmax(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
