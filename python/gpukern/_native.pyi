@@ -287,6 +287,15 @@ def embedding(
 ) -> NDArray[Any]: ...
 @overload
 def concat(
+    tensors: Sequence[Tensor],
+    /,
+    axis: int | None = 0,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def concat(
     tensors: Sequence[NDArray[Any]],
     /,
     axis: int | None = 0,
@@ -302,6 +311,15 @@ def concat(
     *,
     out: Tensor | None = None,
     device: _DeviceLike | None = None,
+) -> Any: ...
+@overload
+def stack(
+    tensors: Sequence[Tensor],
+    /,
+    axis: int = 0,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
 def stack(
@@ -314,8 +332,13 @@ def stack(
 ) -> NDArray[Any]: ...
 @overload
 def stack(
-    tensors: Sequence[_Operand], /, axis: int = 0, *, out: Tensor | None = None, device: _DeviceLike | None = None
-) -> Tensor: ...
+    tensors: Sequence[Tensor | _Host],
+    /,
+    axis: int = 0,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Any: ...
 @overload
 def transpose(x: Tensor, /, axes: Sequence[SupportsIndex] | None = None) -> Tensor: ...
 @overload
