@@ -1,10 +1,10 @@
 // out[row, i] = sum of x[row, j] over j <= i.
 //
-// A workgroup walks a chunk of a row, tile by tile: an invocation sums sixteen neighbours, a scan over the workgroup says
-// what came before them in the tile, and the sum so far goes from tile to tile. Where rows are short, or lie beside one
-// another, an invocation walks a chunk by itself. Of rows in several chunks it is known
-// beforehand, from cumsum_chunks.wgsl, what the chunks before come to. So sums are added in a fixed order, and in few
-// steps, whatever the length.
+// A workgroup walks a chunk of a row, tile by tile: an invocation sums sixteen neighbours, a scan over the workgroup
+// says what came before them in the tile, and the sum so far goes from tile to tile. Where rows are short, or lie beside
+// one another, an invocation walks a chunk by itself. Of rows in several chunks it is known beforehand, from
+// cumsum_chunks.wgsl, what the chunks before come to. So sums are added in a fixed order, and in few steps, whatever the
+// length.
 struct Params {
     shape: vec4<u32>,
     // From one row to the next along each axis. Places and strides count elements and wrap around.
@@ -85,7 +85,8 @@ fn main(
     var carry = Element();
     // carry_data[i] holds the sums of all chunks up to and including i.
     if (params.first + chunk > 0u) {
-        carry = bitcast<Element>(carry_data[params.carry_offset + place(at, params.carry_strides) + (chunk - 1u) * params.carry_step]);
+        let place = params.carry_offset + place(at, params.carry_strides) + (chunk - 1u) * params.carry_step;
+        carry = bitcast<Element>(carry_data[place]);
     }
     for (var tile = begin; tile < end; tile += 16u * LANES) {
         let i = tile + 16u * lane;

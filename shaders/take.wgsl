@@ -1,8 +1,8 @@
 // out[o, j, i] = x[o, index[j], i], bit by bit.
 //
-// The output is counted flat; an invocation writes four neighbours. A table that no binding holds comes in windows along
-// the indexed axis: an invocation whose index lies outside leaves the output as it was. Invocations own what they write,
-// and windows follow one another, so nothing need be atomic.
+// The output is counted flat; an invocation writes four neighbours. A table that no binding holds comes in windows
+// along the indexed axis: an invocation whose index lies outside leaves the output as it was. Invocations own what they
+// write, and windows follow one another, so nothing need be atomic.
 struct Params {
     // The first four of a stretch of the output, counted in fours.
     out_quad: u32,

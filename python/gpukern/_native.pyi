@@ -611,6 +611,15 @@ def embedding(
 ) -> NDArray[Any]: ...
 @overload
 def concat(
+    tensors: Sequence[Tensor],
+    /,
+    axis: int | None = 0,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def concat(
     tensors: Sequence[NDArray[Any]],
     /,
     axis: int | None = 0,
@@ -626,6 +635,15 @@ def concat(
     *,
     out: Tensor | None = None,
     device: _DeviceLike | None = None,
+) -> Any: ...
+@overload
+def stack(
+    tensors: Sequence[Tensor],
+    /,
+    axis: int = 0,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
 def stack(
@@ -638,8 +656,13 @@ def stack(
 ) -> NDArray[Any]: ...
 @overload
 def stack(
-    tensors: Sequence[_Operand], /, axis: int = 0, *, out: Tensor | None = None, device: _DeviceLike | None = None
-) -> Tensor: ...
+    tensors: Sequence[Tensor | _Host],
+    /,
+    axis: int = 0,
+    *,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Any: ...
 @overload
 def transpose(x: Tensor, /, axes: Sequence[SupportsIndex] | None = None) -> Tensor: ...
 @overload

@@ -108,8 +108,8 @@ fn common_dtype(name: &str, tensors: &[&Tensor]) -> Result<DType> {
     for index in order {
         dtype = dtype.promote(tensors[index].dtype(), name).map_err(|_| {
             Error::DType(format!(
-                "{name}: tensors[{index}] has dtype {}, which together with the {dtype} of others needs int64, which no \
-                 device has; convert one of them with astype()",
+                "{name}: tensors[{index}] has dtype {}, which together with the {dtype} of others needs int64, which \
+                 no device has; convert one of them with astype()",
                 tensors[index].dtype()
             ))
         })?;

@@ -72,8 +72,8 @@ pub fn rope(
         let fits = tensor.shape().last() == Some(&(rotary / 2));
         let layout = tensor.layout().broadcast_to(&table_shape, NAME).ok().filter(|_| fits).ok_or_else(|| {
             Error::Shape(format!(
-                "{NAME}: {name} has shape {}, but for x of shape {} and a rotary_dim of {rotary} it must broadcast to {}, \
-                 with {} on its last axis",
+                "{NAME}: {name} has shape {}, but for x of shape {} and a rotary_dim of {rotary} it must broadcast \
+                 to {}, with {} on its last axis",
                 show(tensor.shape()),
                 show(shape),
                 show(&table_shape),

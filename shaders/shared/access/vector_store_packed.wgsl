@@ -1,5 +1,5 @@
-// The results `index` to `index + 3` of a vector with any stride, several to a word; none from `end` on. Neighbours in a
-// word may belong to other invocations, so each result's own bits are cleared and set atomically.
+// The results `index` to `index + 3` of a vector with any stride, several to a word; none from `end` on. Neighbours in
+// a word may belong to other invocations, so each result's own bits are cleared and set atomically.
 alias this_Stored = atomic<u32>;
 fn this_put(place: u32, bits: u32) {
     let width = 32u / this_PER_WORD;

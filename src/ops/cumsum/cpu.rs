@@ -23,8 +23,8 @@ const SHORT: usize = 16;
 ///
 /// # Safety
 /// Both have one shape, with an axis and with elements. The output's type is a float if the input's is, and otherwise
-/// `int32` or `uint32`. Elements are readable; the output's are writable, each in a place of its own, and share no memory
-/// with the input.
+/// `int32` or `uint32`. Elements are readable; the output's are writable, each in a place of its own, and share no
+/// memory with the input.
 pub(crate) unsafe fn cumsum(device: CpuDevice, x: View<'_>, out: ViewMut<'_>) {
     // SAFETY: the caller's promise.
     unsafe {

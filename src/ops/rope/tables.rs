@@ -1,7 +1,7 @@
 //! The cosines and sines of `position · theta^(−2i/dim)`, right for positions of any size.
 //!
-//! Frequencies are turned into 64-bit fractions of a turn. A position's product with one of them, in integers, is exact,
-//! and drops whole turns without rounding. GPUs, which have no float64 in common, and the CPU compute alike.
+//! Frequencies are turned into 64-bit fractions of a turn. A position's product with one of them, in integers, is
+//! exact, and drops whole turns without rounding. GPUs, which have no float64 in common, and the CPU compute alike.
 
 use std::sync::Arc;
 

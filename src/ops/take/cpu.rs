@@ -16,15 +16,16 @@ const CHUNK: usize = 1 << 18;
 const STREAM: usize = 16 << 20;
 /// Rows shorter than this do not, unless they are whole cache lines.
 const STREAM_ROW: usize = 4096;
-/// How many rows ahead to ask for the next ones.
+/// How many rows ahead to ask for the next ones, and for short ones.
 const AHEAD: usize = 4;
+const FAR_AHEAD: usize = 32;
 
 /// `out[o, j, i] = x[o, indices[j], i]`. Negative indices count from the end; those out of range become the nearest.
 ///
 /// # Safety
 /// `x` has shape `[outer, axis, inner]`, `out` `[outer, count, inner]` and the indices, which are `int32` or `uint32`,
-/// `[count]`; none is empty. `out`, of the type of `x`, and the indices are row-major without gaps. Elements are readable,
-/// those of the output writable, and the output shares no memory with the inputs.
+/// `[count]`; none is empty. `out`, of the type of `x`, and the indices are row-major without gaps. Elements are
+/// readable, those of the output writable, and the output shares no memory with the inputs.
 pub(crate) unsafe fn take(device: CpuDevice, x: View<'_>, indices: View<'_>, out: ViewMut<'_>) {
     let size = x.dtype.size();
     let (count, inner) = (indices.layout.len(), x.layout.shape[2]);
@@ -111,13 +112,14 @@ impl Rows {
     #[inline(always)]
     unsafe fn each(&self, first: usize, count: usize, copy: impl Fn(*const u8, *mut u8)) {
         let row = self.inner * self.size;
+        let ahead = if row < 256 { FAR_AHEAD } else { AHEAD };
         let (mut outer, mut index) = ((first / self.count) as isize, first % self.count);
         for place in first..first + count {
             // SAFETY: the caller's promise.
             unsafe {
-                if row >= 64 && index + AHEAD < self.count {
-                    let next = self.source(outer, index + AHEAD);
-                    for line in 0..(row / 64).min(4) {
+                if index + ahead < self.count {
+                    let next = self.source(outer, index + ahead);
+                    for line in 0..(row / 64).clamp(1, 4) {
                         prefetch(next.wrapping_add(line * 64));
                     }
                 }

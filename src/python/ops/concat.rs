@@ -22,7 +22,10 @@ use crate::tensor::Tensor;
 ///        [3, 4],
 ///        [5, 6]], dtype=int32)
 #[pyfunction]
-#[pyo3(signature = (tensors, /, axis = Some(0), *, out = None, device = None), text_signature = "(tensors, /, axis=0, *, out=None, device=None)")]
+#[pyo3(
+    signature = (tensors, /, axis = Some(0), *, out = None, device = None),
+    text_signature = "(tensors, /, axis=0, *, out=None, device=None)"
+)]
 fn concat(
     py: Python<'_>,
     tensors: &Bound<'_, PyAny>,
