@@ -52,12 +52,14 @@ struct Formulas {
     float: Option<&'static str>,
     int: Option<&'static str>,
     bool: Option<&'static str>,
-    /// A formula for floats that takes integers and bools as well, as float32.
+    /// A formula for floats that is long.
+    function: Option<&'static str>,
+    /// One that takes integers and bools as well, as float32.
     number: Option<&'static str>,
 }
 
 impl Formulas {
-    const NONE: Self = Self { float: None, int: None, bool: None, number: None };
+    const NONE: Self = Self { float: None, int: None, bool: None, function: None, number: None };
 }
 
 /// The loops of an operation on the CPU, by its number of operands.
@@ -92,9 +94,9 @@ fn find(name: &str) -> &'static Operation {
 impl Operation {
     /// The type in which operands of this type are computed, and the formula for it; or why there is none.
     fn formula(&self, dtype: DType) -> Result<(DType, &'static str)> {
-        let Formulas { float, int, bool, number } = self.formulas;
+        let Formulas { float, int, bool, function, number } = self.formulas;
         let (own, kinds) = match dtype.kind() {
-            Kind::Float => (float.or(number), "floats"),
+            Kind::Float => (float.or(function).or(number), "floats"),
             Kind::Int => (int, "integers"),
             Kind::Bool => (bool, "bools"),
         };
@@ -104,7 +106,7 @@ impl Operation {
             .ok_or_else(|| Error::DType(format!("there is no {} of {kinds}", self.name)))
     }
 
-    /// About how many arithmetic operations an element takes. A formula that calls a function takes many.
+    /// About how many arithmetic operations an element takes. A function takes many.
     pub(crate) fn cost(&self) -> f64 {
         let calls =
             [self.formulas.float, self.formulas.number].into_iter().flatten().any(|formula| formula.contains('('));

@@ -159,7 +159,7 @@ impl<const N: usize> Work<N> {
         // SAFETY: the caller's promise.
         unsafe {
             match self.dtype {
-                dtype if direct => self.direct(self.loops.of_dtype(dtype), run),
+                dtype if direct && let Some(f) = self.loops.of_dtype(dtype) => self.direct(f, run),
                 DType::UInt32 | DType::UInt8 => self.through_blocks::<i32, M>(self.loops.u32, run),
                 dtype => match dtype.kind() {
                     Kind::Float => self.through_blocks::<f32, M>(self.loops.f32, run),

@@ -15,8 +15,9 @@ use crate::tensor::Tensor;
 /// A line says what form the operation has, its name, and the formula of each kind of number in WGSL and in Rust.
 /// - Forms: `unary`, `binary`, `gated` (a gate and what it lets through), `choice` (a condition and two operands) and
 ///   `clamp` (three operands) give the operands' type; `predicate` (of one) and `comparison` (of two) give a bool.
-/// - Kinds: `float`; `int`, whose formula is compiled for `i32` and `u32`; `bool`; and `number`, a formula for floats
-///   that takes the other kinds, too, as float32. A kind that is left out is one that the operation refuses.
+/// - Kinds: `float`; `function`, a longer formula of floats; `number`, one that takes integers and bools as well, as
+///   float32; `int`, whose formula is compiled for `i32` and `u32`; `bool`. A kind that is left out is one that the
+///   operation refuses.
 macro_rules! operations {
     ($($(#[$document:meta])* $form:ident $name:ident:
         $($kind:ident $wgsl:literal |$($operand:ident),+| $formula:expr),+;)+) => {
@@ -29,6 +30,7 @@ macro_rules! operations {
             loops: || {
                 struct This;
                 impl cpu::Elementwise<{ operations!(@count $form) }> for This {
+                    const LONG: bool = $(operations!(@long $kind))||+;
                     $(operations!(@method $form $kind [$($operand),+] $formula);)+
                 }
                 operations!(@loops $form This)
@@ -36,6 +38,10 @@ macro_rules! operations {
         }),+];
         $(operations!(@function $form $name $(#[$document])*);)+
     };
+
+    (@long function) => { true };
+    (@long number) => { true };
+    (@long $kind:ident) => { false };
 
     (@count unary) => { 1 };
     (@count predicate) => { 1 };
@@ -71,6 +77,9 @@ macro_rules! operations {
         fn float<V: Simd>($operands: [V; operations!(@count $form)]) -> V { $formula }
     };
     (@method $form:ident number $operands:tt $formula:expr) => { operations!(@method $form float $operands $formula); };
+    (@method $form:ident function $operands:tt $formula:expr) => {
+        operations!(@method $form float $operands $formula);
+    };
     (@method $form:ident int $operands:tt $formula:expr) => {
         #[inline(always)]
         fn int($operands: [i32; operations!(@count $form)]) -> i32 { $formula }
@@ -146,14 +155,14 @@ operations! {
     binary divide: number "a / b" |a, b| a.div(b);
     /// The largest whole number up to `a / b`. Of integers, 0 where b is 0.
     binary floor_divide:
-        float "floor_divide(a, b)" |a, b| math::floor_divide(a, b),
+        function "floor_divide(a, b)" |a, b| math::floor_divide(a, b),
         int "floor_divide(a, b)" |a, b| a.floor_divide(b);
     /// What a division rounded down leaves, with the sign of b. Of integers, 0 where b is 0.
     binary remainder:
-        float "remainder(a, b)" |a, b| math::remainder(a, b),
+        function "remainder(a, b)" |a, b| math::remainder(a, b),
         int "remainder(a, b)" |a, b| a.remainder(b);
     /// `a` to the power of `b`. Of integers it wraps around, and negative powers are rounded towards zero.
-    binary power: float "power(a, b)" |a, b| math::power(a, b), int "power(a, b)" |a, b| a.power(b);
+    binary power: function "power(a, b)" |a, b| math::power(a, b), int "power(a, b)" |a, b| a.power(b);
     /// The larger of two; NaN if either is.
     binary maximum:
         float "larger(a, b)" |a, b| math::maximum(a, b), int "max(a, b)" |a, b| a.max(b), bool "a | b" |a, b| a | b;
@@ -210,18 +219,18 @@ operations! {
     /// The hyperbolic tangent.
     unary tanh: number "hyperbolic_tangent(a)" |a| math::tanh(a);
     /// The error function.
-    unary erf: float "error_function(a)" |a| math::erf(a);
+    unary erf: function "error_function(a)" |a| math::erf(a);
 
     // Activations of neural networks
 
     /// `1 / (1 + e^-x)`.
-    unary sigmoid: float "sigmoid(a)" |a| math::sigmoid(a);
+    unary sigmoid: function "sigmoid(a)" |a| math::sigmoid(a);
     /// `x / (1 + e^-x)`.
-    unary silu: float "a * sigmoid(a)" |a| math::silu(a);
+    unary silu: function "a * sigmoid(a)" |a| math::silu(a);
     /// `x·Φ(x)`, with the normal distribution Φ.
-    unary gelu: float "gelu(a)" |a| math::gelu(a);
+    unary gelu: function "gelu(a)" |a| math::gelu(a);
     /// `½x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`.
-    unary gelu_tanh: float "gelu_tanh(a)" |a| math::gelu_tanh(a);
+    unary gelu_tanh: function "gelu_tanh(a)" |a| math::gelu_tanh(a);
     /// `max(x, 0)`.
     unary relu:
         float "positive_part(a)" |a| V::select(a.less(V::splat(0.0)), V::splat(0.0), a),
@@ -232,9 +241,9 @@ operations! {
             |a| V::select(a.less(V::splat(0.0)), V::splat(0.0), a.mul(a)),
         int "max(a, Value(0)) * max(a, Value(0))" |a| a.positive_part().wrapping_mul(a);
     /// `ln(1 + e^x)`.
-    unary softplus: float "softplus(a)" |a| math::softplus(a);
+    unary softplus: function "softplus(a)" |a| math::softplus(a);
     /// `silu(a)·b`.
-    gated swiglu: float "a * sigmoid(a) * b" |a, b| math::silu(a).mul(b);
+    gated swiglu: function "a * sigmoid(a) * b" |a, b| math::silu(a).mul(b);
 
     // Comparisons
 

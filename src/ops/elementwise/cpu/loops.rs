@@ -15,6 +15,9 @@ pub(super) const STEP: usize = 64;
 /// A function of `N` operands, which gives a number (`float`, `int`, `uint`) or a truth (`float_test` and so on). It is
 /// only called for the kinds that the operation takes.
 pub(crate) trait Elementwise<const N: usize> {
+    /// Whether the formula for floats is so long that it is compiled for float32 alone. Shorter floats are converted.
+    const LONG: bool = false;
+
     #[inline(always)]
     fn float<V: Simd>(_operands: [V; N]) -> V {
         unreachable!("an operation on floats that has none")
@@ -54,6 +57,8 @@ pub(super) type Loop<const N: usize> = unsafe fn(Level, [*const u8; N], [usize; 
 pub(crate) struct Loops<const N: usize> {
     /// Whether results are truths, whatever the operands are.
     pub(super) tests: bool,
+    /// Whether there are no loops for `f16` and `bf16`.
+    long: bool,
     pub(super) f32: Loop<N>,
     pub(super) f16: Loop<N>,
     pub(super) bf16: Loop<N>,
@@ -69,6 +74,7 @@ impl<const N: usize> Loops<N> {
     pub(crate) const fn of<O: Elementwise<N>>() -> Self {
         Self {
             tests: false,
+            long: O::LONG,
             f32: floats::<f32, O, N>,
             f16: floats::<f16, O, N>,
             bf16: floats::<bf16, O, N>,
@@ -84,6 +90,7 @@ impl<const N: usize> Loops<N> {
     pub(crate) const fn testing<O: Elementwise<N>>() -> Self {
         Self {
             tests: true,
+            long: O::LONG,
             f32: test_floats::<f32, O, N>,
             f16: test_floats::<f16, O, N>,
             bf16: test_floats::<bf16, O, N>,
@@ -95,9 +102,10 @@ impl<const N: usize> Loops<N> {
         }
     }
 
-    /// The loop for operands that are all of this type.
-    pub(super) fn of_dtype(&self, dtype: DType) -> Loop<N> {
-        match dtype {
+    /// The loop for operands that are all of this type, if there is one.
+    pub(super) fn of_dtype(&self, dtype: DType) -> Option<Loop<N>> {
+        Some(match dtype {
+            DType::Float16 | DType::BFloat16 if self.long => return None,
             DType::Float32 => self.f32,
             DType::Float16 => self.f16,
             DType::BFloat16 => self.bf16,
@@ -106,8 +114,15 @@ impl<const N: usize> Loops<N> {
             DType::Int8 => self.i8,
             DType::UInt8 => self.u8,
             DType::Bool => self.bool,
-        }
+        })
     }
+}
+
+/// Whether a loop is left out.
+struct LeftOut<E, O, const N: usize>(PhantomData<(E, O)>);
+
+impl<E: Element, O: Elementwise<N>, const N: usize> LeftOut<E, O, N> {
+    const YES: bool = O::LONG && size_of::<E>() < 4;
 }
 
 pub(super) struct Fence;
@@ -130,7 +145,11 @@ unsafe fn floats<E: Element, O: Elementwise<N>, const N: usize>(
     len: usize,
     stream: bool,
 ) {
-    level.run(Floats::<E, O, N>(inputs, steps, out, len, stream, PhantomData));
+    if LeftOut::<E, O, N>::YES {
+        unreachable!("a loop that is left out");
+    } else {
+        level.run(Floats::<E, O, N>(inputs, steps, out, len, stream, PhantomData));
+    }
 }
 
 struct Floats<E, O, const N: usize>([*const u8; N], [usize; N], *mut u8, usize, bool, PhantomData<(E, O)>);
