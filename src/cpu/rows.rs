@@ -780,6 +780,9 @@ pub(crate) unsafe fn write<V: Simd, E: Element>(values: &impl Values, out: *mut 
     }
 }
 
+/// States are merged so many at a time.
+const STEP: usize = 16;
+
 /// What rows are reduced to: a state of `F` numbers, of a part of a row or of all of it.
 pub(crate) trait Reducer<const F: usize>: Copy + Send + Sync {
     type Item: Item;
@@ -806,9 +809,35 @@ pub(crate) trait Reducer<const F: usize>: Copy + Send + Sync {
     /// There are so many states in both places, which are not the same.
     #[inline(always)]
     unsafe fn merge_columns<V: Simd>(self, states: *mut f64, next: *const f64, rows: usize) {
-        for row in 0..rows {
-            // SAFETY: the caller's promise.
-            unsafe { put(self, states, row, get(next, row), false) };
+        let mut row = 0;
+        // SAFETY: the caller's promise.
+        unsafe {
+            // All of a step is read before any of it is written, which the compiler makes vectors of.
+            while row + STEP <= rows {
+                let (mut a, mut b) = ([[0.0; STEP]; F], [[0.0; STEP]; F]);
+                for f in 0..F {
+                    a[f] = states.add(f * ROWS + row).cast::<[f64; STEP]>().read();
+                    b[f] = next.add(f * ROWS + row).cast::<[f64; STEP]>().read();
+                }
+                for i in 0..STEP {
+                    let (mut one, mut other) = ([0.0; F], [0.0; F]);
+                    for f in 0..F {
+                        (one[f], other[f]) = (a[f][i], b[f][i]);
+                    }
+                    let merged = self.merge(one, other);
+                    for f in 0..F {
+                        a[f][i] = merged[f];
+                    }
+                }
+                for f in 0..F {
+                    states.add(f * ROWS + row).cast::<[f64; STEP]>().write(a[f]);
+                }
+                row += STEP;
+            }
+            while row < rows {
+                put(self, states, row, get(next, row), false);
+                row += 1;
+            }
         }
     }
 }

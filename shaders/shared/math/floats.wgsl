@@ -316,10 +316,12 @@ fn power(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return select(result, one, (x == one) | (y == vec4<f32>(0.0)));
 }
 
-// a - b·trunc(a / b), exactly, for finite positive numbers, given as bits, because a GPU may take
-// subnormal numbers for zero: a long division of the significands, eight bits a step.
-fn positive_remainder(a: u32, b: u32) -> f32 {
-    if (a < b) { return bitcast<f32>(a); }
+// A remainder, exactly, for finite positive numbers, given as bits, because a GPU may take subnormal numbers for zero:
+// a long division of the significands, eight bits a step. `rest` is a - b·floor(a / b), and `missing` what is missing
+// to b where there is a rest, all of it taken before anything is rounded.
+struct Division { rest: f32, missing: f32, is_whole: bool }
+fn divided(a: u32, b: u32) -> Division {
+    if (a < b) { return Division(bitcast<f32>(a), bitcast<f32>(b) - bitcast<f32>(a), a == 0u); }
     let a_exponent = max(a >> 23u, 1u);
     let b_exponent = max(b >> 23u, 1u);
     let a_digits = (a & 0x7fffffu) | select(0u, 0x800000u, a >= 0x800000u);
@@ -328,39 +330,49 @@ fn positive_remainder(a: u32, b: u32) -> f32 {
     for (var left = a_exponent - b_exponent; left > 0u; left -= min(left, 8u)) {
         rest = (rest << min(left, 8u)) % b_digits;
     }
-    // rest · 2^(exponent - 150), in two steps, since the power may be smaller than any float.
-    return times_power_of_two(vec4<f32>(f32(rest)), vec4<i32>(i32(b_exponent) - 150)).x;
+    // Times 2^(exponent - 150), in two steps, since the power may be smaller than any float.
+    let digits = vec4<f32>(f32(rest), f32(b_digits - rest), 0.0, 0.0);
+    let scaled = times_power_of_two(digits, vec4<i32>(i32(b_exponent) - 150));
+    return Division(scaled.x, scaled.y, rest == 0u);
 }
-// The remainder with the sign of a.
-fn truncated_remainder(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+struct Divisions { rest: vec4<f32>, missing: vec4<f32>, is_whole: vec4<bool> }
+// The sizes of finite numbers divided, where that has a meaning.
+fn divisions(a: vec4<f32>, b: vec4<f32>) -> Divisions {
     let usable = is_finite(a) & is_true(b) & is_finite(b);
     let one = vec4<u32>(0x3f800000u);
     let p = select(one, bitcast<vec4<u32>>(a) & vec4<u32>(0x7fffffffu), usable);
     let q = select(one, bitcast<vec4<u32>>(b) & vec4<u32>(0x7fffffffu), usable);
-    let exact = vec4<f32>(
-        positive_remainder(p.x, q.x),
-        positive_remainder(p.y, q.y),
-        positive_remainder(p.z, q.z),
-        positive_remainder(p.w, q.w),
+    let x = divided(p.x, q.x);
+    let y = divided(p.y, q.y);
+    let z = divided(p.z, q.z);
+    let w = divided(p.w, q.w);
+    let unbounded = is_finite(a) & is_infinite(b);
+    let rest = select(not_a_number(), vec4<f32>(x.rest, y.rest, z.rest, w.rest), usable);
+    let missing = select(not_a_number(), vec4<f32>(x.missing, y.missing, z.missing, w.missing), usable);
+    return Divisions(
+        select(rest, abs(a), unbounded),
+        select(missing, infinity(), unbounded),
+        select(vec4<bool>(x.is_whole, y.is_whole, z.is_whole, w.is_whole), !is_true(a), unbounded),
     );
-    let size = select(select(not_a_number(), abs(a), is_finite(a) & is_infinite(b)), exact, usable);
-    return select(copy_sign(size, a), size, is_nan(size));
+}
+fn signs_differ(a: vec4<f32>, b: vec4<f32>) -> vec4<bool> {
+    return ((bitcast<vec4<u32>>(a) ^ bitcast<vec4<u32>>(b)) & vec4<u32>(0x80000000u)) != vec4<u32>(0u);
 }
 // The remainder with the sign of b.
 fn remainder(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    let rest = truncated_remainder(a, b);
-    let zero = vec4<f32>(0.0);
-    let differs = is_true(rest) & ((rest < zero) != (b < zero));
-    return select(select(rest, rest + b, differs), copy_sign(zero, b), rest == zero);
+    let parts = divisions(a, b);
+    let size = select(parts.rest, parts.missing, signs_differ(a, b) & !parts.is_whole);
+    return select(copy_sign(size, b), size, is_nan(size));
 }
 fn floor_divide(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    let rest = truncated_remainder(a, b);
+    let parts = divisions(a, b);
     let zero = vec4<f32>(0.0);
-    let differs = is_true(rest) & ((rest < zero) != (b < zero));
-    // What the division leaves off has been taken away, so that only its own rounding is to be put right.
     // A GPU may divide by way of a reciprocal, which is lost where b is very large.
     let scale = select(vec4<f32>(1.0), vec4<f32>(5.421011e-20), abs(b) > vec4<f32>(1.8446744e19));
-    let quotient = round((a - rest) * scale / (b * scale)) - select(zero, vec4<f32>(1.0), differs);
-    let result = select(quotient, copy_sign(zero, a / b), quotient == zero);
-    return select(select(result, a / b, b == zero), not_a_number(), is_nan(rest) & (b != zero));
+    // What the division leaves has been taken away, so that only its own rounding is to be put right.
+    let quotient = select(round((abs(a) - parts.rest) * scale / (abs(b) * scale)), zero, is_infinite(b));
+    let differ = signs_differ(a, b);
+    let down = select(zero, vec4<f32>(1.0), differ & !parts.is_whole);
+    let result = select(quotient, -(quotient + down), differ);
+    return select(select(result, a / b, !is_true(b)), not_a_number(), is_nan(parts.rest) & is_true(b));
 }

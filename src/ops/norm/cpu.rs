@@ -19,7 +19,7 @@ use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::elementwise;
-use crate::ops::reduce::cpu::floats::{Moments, Square, Sum, load};
+use crate::ops::reduce::cpu::floats::{Moments, Squares, load};
 use crate::shape::{Layout, Strides};
 
 /// Below so many elements other threads cost more than they bring.
@@ -187,7 +187,7 @@ impl Work<'_> {
                     }
                 })?;
             } else {
-                rows::fold(self.device, Sum::<E, _>(Square, PhantomData), &x, ALONE, &|found| {
+                rows::fold(self.device, Squares::<E>(PhantomData), &x, ALONE, &|found| {
                     for i in 0..found.len() {
                         let [squares] = found.get(i);
                         shared.get().add(found.first() + i).write(Scale::new(kind, 0.0, squares, len, eps));
@@ -318,7 +318,7 @@ impl<X: Float, O: Element, const MEAN: bool> Kernel for Whole<'_, X, O, MEAN> {
                     let [_, mean, squares] = Moments::<X>(PhantomData).row::<V>(x, len, 0);
                     (mean, squares)
                 } else {
-                    let [squares] = Sum::<X, _>(Square, PhantomData).row::<V>(x, len, 0);
+                    let [squares] = Squares::<X>(PhantomData).row::<V>(x, len, 0);
                     (0.0, squares)
                 };
                 let scale = Scale::new(kind, mean, squares, len, eps);

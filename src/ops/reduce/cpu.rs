@@ -100,9 +100,9 @@ impl Work<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match self.x.dtype {
-                DType::Float16 => self.run(Sum::<f16, _>(floats::Plain, PhantomData), none, finish),
-                DType::BFloat16 => self.run(Sum::<bf16, _>(floats::Plain, PhantomData), none, finish),
-                _ => self.run(Sum::<f32, _>(floats::Plain, PhantomData), none, finish),
+                DType::Float16 => self.run(Sum::<f16>(PhantomData), none, finish),
+                DType::BFloat16 => self.run(Sum::<bf16>(PhantomData), none, finish),
+                _ => self.run(Sum::<f32>(PhantomData), none, finish),
             }
         }
     }

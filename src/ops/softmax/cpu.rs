@@ -107,8 +107,10 @@ impl Work<'_> {
             let shared = Shared::new(states.as_mut_ptr().cast::<f32>());
             rows::fold(self.device, SumOfPowers::<E> { logarithm, elements: PhantomData }, &x, ALONE, &|found| {
                 for i in 0..found.len() {
-                    let [base, sum] = found.get(i);
-                    let known = if logarithm { [base as f32, sum.ln() as f32, 0.0] } else { factors(base + sum.ln()) };
+                    let [shift, exponent, sum] = found.get(i);
+                    let [shift, exponent] = [shift, exponent].map(|part| part as f32);
+                    let last = if logarithm { sum.ln() } else { 1.0 / sum } as f32;
+                    let known = [shift, if logarithm { last } else { exponent }, last];
                     for (n, number) in known.into_iter().enumerate() {
                         shared.get().add(n * rows + found.first() + i).write(number);
                     }
@@ -118,13 +120,6 @@ impl Work<'_> {
             rows::for_floats(self.shape, &[self.axis], self.operands, Cut::Pieces, each)
         }
     }
-}
-
-/// `e^−x` as a base and a factor: `e^y / e^x` is a power of y over that base, multiplied with that factor.
-fn factors(x: f64) -> [f32; 3] {
-    let [shift, exponent] = base(x as f32, false);
-    let [wide_shift, wide_exponent] = [shift, exponent].map(f64::from);
-    [shift, exponent, (wide_shift + wide_exponent * std::f64::consts::LN_2 - x).exp() as f32]
 }
 
 /// What powers are taken over, `e^shift · 2^exponent`, so that that of the largest element is about 1.
@@ -146,8 +141,8 @@ fn base(largest: f32, logarithm: bool) -> [f32; 2] {
 
 /// The natural logarithm of a base.
 #[inline(always)]
-fn log_of([shift, exponent]: [f32; 2]) -> f64 {
-    f64::from(shift) + f64::from(exponent) * std::f64::consts::LN_2
+fn log_of(shift: f64, exponent: f64) -> f64 {
+    shift + exponent * std::f64::consts::LN_2
 }
 
 /// `e^(x − shift) · 2^−exponent`, for a base that is not much less, within 1.5 units in the last place.
@@ -286,7 +281,7 @@ impl<X: Element, O: Element> Kernel for Whole<'_, X, O> {
 
 impl<X: Element, O: Element> Whole<'_, X, O> {
     /// # Safety
-    /// The panel has elements of these types, and there is room for a row of exponentials.
+    /// The panel has elements of these types, and there is room for a row of powers.
     #[inline(always)]
     unsafe fn rows<V: Simd>(&self) {
         let &Panel { places: [x, out], steps: [x_step, out_step], rows, len, .. } = self.panel;
@@ -295,17 +290,21 @@ impl<X: Element, O: Element> Whole<'_, X, O> {
             let out = out.cast::<O>().wrapping_byte_offset(row * out_step);
             let next = Some(x.wrapping_byte_offset(x_step));
             unsafe {
-                let base = base(largest::<V, X>(x, len), self.logarithm);
                 if self.logarithm {
+                    let base = base(largest::<V, X>(x, len), true);
                     let sum = sum_of_powers::<V, X>(x, len, base, &Forget, next);
                     let distances = Distances { x, max: One(base[0]), log: One(sum.ln() as f32) };
                     rows::write::<V, O>(&distances, out, len, self.stream);
-                } else {
-                    let sum = sum_of_powers::<V, X>(x, len, base, &self.powers, next);
-                    let (factor, sum) = (One((1.0 / sum) as f32), One(sum as f32));
-                    let shares = Shares::<_, O> { powers: self.powers, factor, sum, exact: PhantomData };
-                    rows::write::<V, O>(&shares, out, len, self.stream);
+                    continue;
                 }
+                // Powers may lie where the result will be.
+                let here = size_of::<O>() == size_of::<f32>() && !self.stream;
+                let powers = if here { out.cast() } else { self.powers };
+                let base = base(largest::<V, X>(x, len), false);
+                let sum = sum_of_powers::<V, X>(x, len, base, &powers, next);
+                let (factor, sum) = (One((1.0 / sum) as f32), One(sum as f32));
+                let shares = Shares::<_, O> { powers, factor, sum, exact: PhantomData };
+                rows::write::<V, O>(&shares, out, len, self.stream);
             }
         }
     }
@@ -377,20 +376,43 @@ unsafe fn to_bases([max, exponents]: [*mut f32; 2], columns: usize, logarithm: b
 #[inline(always)]
 unsafe fn maxima<V: Simd, E: Element>(lines: &Lines<E>, keep: Option<*mut f32>, max: *mut f32) {
     let width = lines.columns.next_multiple_of(MAX_LANES);
-    for first in (0..lines.count).step_by(WIDTH) {
-        let places: [*const E; WIDTH] = group(lines, first);
-        for i in (0..lines.columns).step_by(V::LANES) {
-            unsafe {
-                let mut best = if first == 0 { V::splat(f32::NEG_INFINITY) } else { V::load_f32(max.add(i)) };
-                for line in 0..WIDTH.min(lines.count - first) {
-                    let x = load::<V, E>(places[line].add(i), lines.columns - i);
-                    best = x.max(best);
-                    if let Some(keep) = keep {
-                        x.store_f32(keep.add((first + line) * width + i));
-                    }
-                }
-                best.store_f32(max.add(i));
+    let mut first = 0;
+    while first < lines.count {
+        unsafe {
+            let keep = keep.map(|keep| keep.add(first * width));
+            if first + WIDTH <= lines.count {
+                line_maxima::<V, E, WIDTH>(group(lines, first), lines.columns, keep, max, first == 0);
+                first += WIDTH;
+            } else {
+                line_maxima::<V, E, 1>(group(lines, first), lines.columns, keep, max, first == 0);
+                first += 1;
             }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`maxima`].
+#[inline(always)]
+unsafe fn line_maxima<V: Simd, E: Element, const N: usize>(
+    places: [*const E; N],
+    columns: usize,
+    keep: Option<*mut f32>,
+    max: *mut f32,
+    begins: bool,
+) {
+    let width = columns.next_multiple_of(MAX_LANES);
+    for i in (0..columns).step_by(V::LANES) {
+        unsafe {
+            let mut best = if begins { V::splat(f32::NEG_INFINITY) } else { V::load_f32(max.add(i)) };
+            for n in 0..N {
+                let x = load::<V, E>(places[n].add(i), columns - i);
+                best = x.max(best);
+                if let Some(keep) = keep {
+                    x.store_f32(keep.add(n * width + i));
+                }
+            }
+            best.store_f32(max.add(i));
         }
     }
 }
@@ -412,32 +434,52 @@ unsafe fn sums_of_powers<V: Simd, E: Element>(
     let sums = sums.start();
     let mut first = 0;
     while first < lines.count {
-        let end = lines.count.min(first + CHAIN);
-        let start = first;
+        let (start, end) = (first, lines.count.min(first + CHAIN));
         while first < end {
-            let places: [*const E; WIDTH] = group(lines, first);
-            for i in (0..lines.columns).step_by(V::LANES) {
-                unsafe {
-                    let base = [V::load_f32(bases[0].add(i)), V::load_f32(bases[1].add(i))];
-                    let mut pairs = [V::splat(0.0); WIDTH / 2];
-                    for line in 0..WIDTH.min(end - first) {
-                        let power = power(load::<V, E>(places[line].add(i), lines.columns - i), base);
-                        pairs[line / 2] = pairs[line / 2].add(power);
-                        if let Some(keep) = keep {
-                            power.store_f32(keep.add((first + line) * width + i));
-                        }
-                    }
-                    let before = if first == start { V::splat(0.0) } else { V::load_f32(sums.add(i)) };
-                    before.add(add_up(pairs)).store_f32(sums.add(i));
+            unsafe {
+                let keep = keep.map(|keep| keep.add(first * width));
+                if first + WIDTH <= end {
+                    line_powers::<V, E, WIDTH>(group(lines, first), lines.columns, bases, keep, sums, first == start);
+                    first += WIDTH;
+                } else {
+                    line_powers::<V, E, 1>(group(lines, first), lines.columns, bases, keep, sums, first == start);
+                    first += 1;
                 }
             }
-            first += WIDTH;
         }
         for i in 0..lines.columns {
             unsafe {
                 let before = if start == 0 { 0.0 } else { totals.add(i).read() };
                 totals.add(i).write(before + f64::from(sums.add(i).read()));
             }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`sums_of_powers`].
+#[inline(always)]
+unsafe fn line_powers<V: Simd, E: Element, const N: usize>(
+    places: [*const E; N],
+    columns: usize,
+    bases: [*const f32; 2],
+    keep: Option<*mut f32>,
+    sums: *mut f32,
+    begins: bool,
+) {
+    let width = columns.next_multiple_of(MAX_LANES);
+    for i in (0..columns).step_by(V::LANES) {
+        unsafe {
+            let base = [V::load_f32(bases[0].add(i)), V::load_f32(bases[1].add(i))];
+            let mut powers = [V::splat(0.0); N];
+            for n in 0..N {
+                powers[n] = power(load::<V, E>(places[n].add(i), columns - i), base);
+                if let Some(keep) = keep {
+                    powers[n].store_f32(keep.add(n * width + i));
+                }
+            }
+            let before = if begins { V::splat(0.0) } else { V::load_f32(sums.add(i)) };
+            before.add(add_up(powers)).store_f32(sums.add(i));
         }
     }
 }
@@ -522,33 +564,36 @@ impl<E: Element, K: Known> Values for Powers<E, K> {
     }
 }
 
-/// The logarithm of a base that is about the largest power of e, and the sum of the powers over it.
+/// A base, in two parts, and the sum of the powers over it. The base is 0 if there is nothing but −∞.
 #[derive(Clone, Copy)]
 struct SumOfPowers<E> {
     logarithm: bool,
     elements: PhantomData<fn(E)>,
 }
 
-/// The logarithm of what powers were taken over, if there were any.
-#[inline(always)]
-fn log_over(max: f32, base: [f32; 2]) -> f64 {
-    if max == f32::NEG_INFINITY { f64::NEG_INFINITY } else { log_of(base) }
+impl<E> SumOfPowers<E> {
+    /// The base for powers of which this is the largest, and what the state has for it.
+    #[inline(always)]
+    fn bases(self, largest: f32) -> ([f32; 2], [f64; 2]) {
+        let base = base(largest, self.logarithm);
+        let [shift, exponent] = base.map(f64::from);
+        (base, [if largest == f32::NEG_INFINITY { f64::NEG_INFINITY } else { shift }, exponent])
+    }
 }
 
-impl<E: Float> Reducer<2> for SumOfPowers<E> {
+impl<E: Float> Reducer<3> for SumOfPowers<E> {
     type Item = E;
 
     #[inline(always)]
-    unsafe fn row<V: Simd>(self, x: *const E, len: usize, _first: usize) -> [f64; 2] {
+    unsafe fn row<V: Simd>(self, x: *const E, len: usize, _first: usize) -> [f64; 3] {
         const STRETCH: usize = 1 << 12;
-        let mut state = [f64::NEG_INFINITY, 0.0];
+        let mut state = [f64::NEG_INFINITY, 0.0, 0.0];
         for start in (0..len).step_by(STRETCH) {
             unsafe {
                 let (x, len) = (x.add(start), STRETCH.min(len - start));
-                let max = largest::<V, E>(x, len);
-                let base = base(max, self.logarithm);
+                let (base, [shift, exponent]) = self.bases(largest::<V, E>(x, len));
                 let sum = sum_of_powers::<V, E>(x, len, base, &Forget, None);
-                state = self.merge(state, [log_over(max, base), sum]);
+                state = self.merge(state, [shift, exponent, sum]);
             }
         }
         state
@@ -556,48 +601,59 @@ impl<E: Float> Reducer<2> for SumOfPowers<E> {
 
     #[inline(always)]
     unsafe fn columns<V: Simd>(self, lines: &Lines<E>, _first: usize, states: *mut f64) {
-        let mut bases: [Line<f32>; 2] = [Line::new(), Line::new()];
-        let [shifts, exponents] = &mut bases;
-        let bases = [shifts.start(), exponents.start()];
+        let mut known: [Line<f32>; 2] = [Line::new(), Line::new()];
+        let [first, second] = &mut known;
+        let known = [first.start(), second.start()];
         unsafe {
-            maxima::<V, E>(lines, None, bases[0]);
+            maxima::<V, E>(lines, None, known[0]);
             for i in 0..lines.columns {
-                let max = bases[0].add(i).read();
-                states.add(i).write(log_over(max, base(max, self.logarithm)));
+                let (_, [shift, exponent]) = self.bases(known[0].add(i).read());
+                states.add(i).write(shift);
+                states.add(ROWS + i).write(exponent);
             }
-            to_bases(bases, lines.columns, self.logarithm);
-            sums_of_powers::<V, E>(lines, bases.map(<*mut f32>::cast_const), None, states.add(ROWS));
+            to_bases(known, lines.columns, self.logarithm);
+            sums_of_powers::<V, E>(lines, known.map(<*mut f32>::cast_const), None, states.add(2 * ROWS));
         }
     }
 
     #[inline(always)]
-    fn merge(self, a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
-        let ([log, sum], [less, other]) = if a[0] >= b[0] { (a, b) } else { (b, a) };
-        if log == less { [log, sum + other] } else { [log, sum + other * (less - log).exp()] }
+    fn merge(self, a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+        let [log_a, log_b] = [a, b].map(|[shift, exponent, _]| log_of(shift, exponent));
+        let factor = if log_a == log_b { 1.0 } else { (-(log_a - log_b).abs()).exp() };
+        join(a, b, log_a >= log_b, factor)
     }
 
     #[inline(always)]
     unsafe fn merge_columns<V: Simd>(self, states: *mut f64, next: *const f64, rows: usize) {
-        let mut apart = Line::<f32>::new();
-        let apart = apart.start();
+        let mut factors = Line::<f32>::new();
+        let factors = factors.start();
         unsafe {
+            let state = |from: *const f64, i: usize| [0, 1, 2].map(|f| from.add(f * ROWS + i).read());
             for i in 0..rows {
-                let (a, b) = (states.add(i).read(), next.add(i).read());
-                apart.add(i).write(if a == b { 0.0 } else { -(a - b).abs() as f32 });
+                let [log, next_log] =
+                    [state(states, i), state(next, i)].map(|[shift, exponent, _]| log_of(shift, exponent));
+                factors.add(i).write(if log == next_log { 0.0 } else { -(log - next_log).abs() as f32 });
             }
             for i in (0..rows).step_by(V::LANES) {
-                math::exp(V::load_f32(apart.add(i))).store_f32(apart.add(i));
+                math::exp(load::<V, f32>(factors.add(i), rows - i)).store_f32(factors.add(i));
             }
             for i in 0..rows {
-                let (a, b) = (states.add(i).read(), next.add(i).read());
-                let (sum, other) = (states.add(ROWS + i).read(), next.add(ROWS + i).read());
-                let factor = f64::from(apart.add(i).read());
-                let (sum, other) = if a >= b { (sum, other * factor) } else { (sum * factor, other) };
-                states.add(i).write(if a >= b { a } else { b });
-                states.add(ROWS + i).write(sum + other);
+                let (a, b) = (state(states, i), state(next, i));
+                let first = log_of(a[0], a[1]) >= log_of(b[0], b[1]);
+                let joined = join(a, b, first, f64::from(factors.add(i).read()));
+                for f in 0..3 {
+                    states.add(f * ROWS + i).write(joined[f]);
+                }
             }
         }
     }
+}
+
+/// Two sums over the base of the first or of the second, with the factor that the other one's has then.
+#[inline(always)]
+fn join(a: [f64; 3], b: [f64; 3], first: bool, factor: f64) -> [f64; 3] {
+    let [base, other] = if first { [a, b] } else { [b, a] };
+    [base[0], base[1], base[2] + other[2] * factor]
 }
 
 /// The second time through long rows.

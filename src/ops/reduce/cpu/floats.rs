@@ -1,8 +1,8 @@
 //! Reductions of floats, in vectors of `f32`.
 //!
 //! A lane of `f32` never adds up more than [`CHAIN`] terms; what comes after that is `f64`. So the error stays below
-//! 2e-6 of the sum of the magnitudes, whatever the length. Squares that leave the range of `f32`, or its precision at
-//! the small end, are computed again in `f64`.
+//! 2e-6 of the sum of the magnitudes, whatever the length. If squares leave the range of `f32`, or its precision at the
+//! small end, they are computed again, of elements that are scaled by a power of two.
 #![expect(unsafe_code, reason = "elements are behind pointers")]
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason is that of every block: the caller's promise")]
 #![expect(clippy::needless_range_loop, reason = "one index goes through several arrays")]
@@ -19,36 +19,41 @@ const CHAIN: usize = 32;
 const WIDTH: usize = 8;
 /// Lines that are loaded side by side.
 const GROUP: usize = 8;
+/// A pivot may be this much nearer or further away, in proportion.
+const NEAR: f32 = 1.0 / (1 << 20) as f32;
+/// How many elements are enough to find a number near their mean.
+const SAMPLE: usize = 128;
 /// A sum of squares below this may have lost something to terms that are too small for `f32`.
 const SMALLEST: f64 = 1e-32;
 
 /// What is added up of each element.
-pub(crate) trait Term: Copy + Send + Sync {
-    /// Whether that is a square.
-    const SQUARE: bool;
-    fn add<V: Simd>(self, sum: V, x: V) -> V;
+trait Term {
+    /// Whether elements are first multiplied with a scale.
+    const SCALED: bool;
+    fn add<V: Simd>(sum: V, x: V, scale: V) -> V;
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct Plain;
+macro_rules! terms {
+    ($($name:ident: $scaled:literal, |$sum:ident, $x:ident, $scale:ident| $result:expr;)+) => {$(
+        struct $name;
 
-impl Term for Plain {
-    const SQUARE: bool = false;
-    #[inline(always)]
-    fn add<V: Simd>(self, sum: V, x: V) -> V {
-        sum.add(x)
-    }
+        impl Term for $name {
+            const SCALED: bool = $scaled;
+            #[inline(always)]
+            fn add<V: Simd>($sum: V, $x: V, $scale: V) -> V {
+                $result
+            }
+        }
+    )+};
 }
-
-#[derive(Clone, Copy)]
-pub(crate) struct Square;
-
-impl Term for Square {
-    const SQUARE: bool = true;
-    #[inline(always)]
-    fn add<V: Simd>(self, sum: V, x: V) -> V {
+terms! {
+    Plain: false, |sum, x, _scale| sum.add(x);
+    Square: false, |sum, x, _scale| x.fma(x, sum);
+    ScaledPlain: true, |sum, x, scale| x.fma(scale, sum);
+    ScaledSquare: true, |sum, x, scale| {
+        let x = x.mul(scale);
         x.fma(x, sum)
-    }
+    };
 }
 
 /// Working memory for a line: whole vectors of it may be written.
@@ -114,8 +119,8 @@ pub(crate) fn add_up<V: Simd, const N: usize>(mut vectors: [V; N]) -> V {
 /// # Safety
 /// `x` has `len` elements.
 #[inline(always)]
-pub(crate) unsafe fn total<V: Simd, E: Element, T: Term>(term: T, x: *const E, len: usize) -> f64 {
-    let step = WIDTH * V::LANES;
+unsafe fn total<V: Simd, E: Element, T: Term>(x: *const E, len: usize, scale: f32) -> f64 {
+    let (step, scale) = (WIDTH * V::LANES, V::splat(scale));
     let (mut total, mut i) = (0.0, 0);
     unsafe {
         while i + step <= len {
@@ -123,7 +128,7 @@ pub(crate) unsafe fn total<V: Simd, E: Element, T: Term>(term: T, x: *const E, l
             let mut sums = [V::splat(0.0); WIDTH];
             while i + step <= end {
                 for a in 0..WIDTH {
-                    sums[a] = term.add(sums[a], E::load(x.add(i + a * V::LANES)));
+                    sums[a] = T::add(sums[a], E::load(x.add(i + a * V::LANES)), scale);
                 }
                 i += step;
             }
@@ -131,12 +136,9 @@ pub(crate) unsafe fn total<V: Simd, E: Element, T: Term>(term: T, x: *const E, l
         }
         if i < len {
             let mut sum = V::splat(0.0);
-            while i + V::LANES <= len {
-                sum = term.add(sum, E::load(x.add(i)));
+            while i < len {
+                sum = T::add(sum, load(x.add(i), len - i), scale);
                 i += V::LANES;
-            }
-            if i < len {
-                sum = term.add(sum, E::load_tail(x.add(i), len - i));
             }
             total += f64::from(sum.sum());
         }
@@ -144,33 +146,78 @@ pub(crate) unsafe fn total<V: Simd, E: Element, T: Term>(term: T, x: *const E, l
     total
 }
 
-/// Calls `f` with each element in `f64`: for what is rare.
+/// The sums of terms of each column. At most [`LINES`] lines, a group at a time.
 ///
 /// # Safety
-/// `x` has `len` elements.
+/// The lines are as long as they say, and there is room for a [`Line`] of sums. If terms are scaled there is a [`Line`]
+/// of scales, in whole vectors.
 #[inline(always)]
-unsafe fn each_wide<V: Simd, E: Element>(x: *const E, len: usize, mut f: impl FnMut(f64)) {
-    let mut lanes = [0.0_f32; MAX_LANES];
-    for i in (0..len).step_by(V::LANES) {
-        unsafe { load::<V, E>(x.add(i), len - i).store_f32(lanes.as_mut_ptr()) };
-        for &lane in &lanes[..V::LANES.min(len - i)] {
-            f(f64::from(lane));
+unsafe fn column_totals<V: Simd, E: Element, T: Term>(lines: &Lines<E>, scales: *const f32, sums: *mut f32) {
+    debug_assert!(lines.count <= LINES);
+    let zero = V::splat(0.0);
+    let mut line = 0;
+    while line < lines.count {
+        let places: [*const E; GROUP] = group(lines, line);
+        let count = GROUP.min(lines.count - line);
+        for i in (0..lines.columns).step_by(V::LANES) {
+            let left = lines.columns - i;
+            let mut pairs = [zero; GROUP / 2];
+            unsafe {
+                let scale = if T::SCALED { V::load_f32(scales.add(i)) } else { zero };
+                if count == GROUP {
+                    for g in 0..GROUP {
+                        pairs[g / 2] = T::add(pairs[g / 2], load(places[g].add(i), left), scale);
+                    }
+                } else {
+                    for g in 0..count {
+                        pairs[0] = T::add(pairs[0], load(places[g].add(i), left), scale);
+                    }
+                }
+                let before = if line == 0 { zero } else { V::load_f32(sums.add(i)) };
+                before.add(add_up(pairs)).store_f32(sums.add(i));
+            }
         }
+        line += GROUP;
     }
 }
 
-/// The sum of the squares of a stretch.
+/// The largest magnitude. NaN counts for nothing.
 ///
 /// # Safety
 /// `x` has `len` elements.
 #[inline(always)]
-unsafe fn square_total<V: Simd, E: Element>(x: *const E, len: usize) -> f64 {
-    let mut sum = unsafe { total::<V, E, Square>(Square, x, len) };
-    if !is_good(sum) {
-        sum = 0.0;
-        unsafe { each_wide::<V, E>(x, len, |x| sum += x * x) };
+unsafe fn magnitude<V: Simd, E: Element>(x: *const E, len: usize) -> f32 {
+    let mut most = V::splat(0.0);
+    for i in (0..len).step_by(V::LANES) {
+        most = unsafe { load::<V, E>(x.add(i), len - i) }.abs().max(most);
     }
-    sum
+    most.largest()
+}
+
+/// The largest magnitude of each column, in whole vectors.
+///
+/// # Safety
+/// The lines are as long as they say, and there is room for a [`Line`].
+#[inline(always)]
+unsafe fn column_magnitudes<V: Simd, E: Element>(lines: &Lines<E>, most: *mut f32) {
+    for i in (0..lines.columns).step_by(V::LANES) {
+        let mut all = V::splat(0.0);
+        for line in 0..lines.count {
+            all = unsafe { load::<V, E>(lines.line(line).add(i), lines.columns - i) }.abs().max(all);
+        }
+        unsafe { all.store_f32(most.add(i)) };
+    }
+}
+
+/// A power of two that makes a magnitude one of about 1, or not much less.
+#[inline(always)]
+fn scale_of(magnitude: f32) -> f32 {
+    if magnitude > 0.0 && magnitude < f32::INFINITY {
+        let exponent = (magnitude.to_bits() >> 23) as i32 - 127;
+        f32::from_bits(((127 - exponent.clamp(-126, 126)) as u32) << 23)
+    } else {
+        1.0
+    }
 }
 
 /// Whether a sum of squares lost nothing to the range of `f32`.
@@ -179,16 +226,16 @@ fn is_good(squares: f64) -> bool {
     (SMALLEST..=f64::from(f32::MAX)).contains(&squares)
 }
 
-/// Sums of elements or of their squares.
+/// The sum of elements.
 #[derive(Clone, Copy)]
-pub(crate) struct Sum<E, T>(pub(crate) T, pub(crate) PhantomData<fn(E)>);
+pub(crate) struct Sum<E>(pub(crate) PhantomData<fn(E)>);
 
-impl<E: Float, T: Term> Reducer<1> for Sum<E, T> {
+impl<E: Float> Reducer<1> for Sum<E> {
     type Item = E;
 
     #[inline(always)]
     unsafe fn row<V: Simd>(self, x: *const E, len: usize, _first: usize) -> [f64; 1] {
-        unsafe { [if T::SQUARE { square_total::<V, E>(x, len) } else { total::<V, E, T>(self.0, x, len) }] }
+        unsafe { [total::<V, E, Plain>(x, len, 1.0)] }
     }
 
     #[inline(always)]
@@ -196,21 +243,9 @@ impl<E: Float, T: Term> Reducer<1> for Sum<E, T> {
         let mut sums = Line::<f32>::new();
         let sums = sums.start();
         unsafe {
-            column_totals::<V, E, T>(self.0, lines, sums);
-            let mut good = true;
+            column_totals::<V, E, Plain>(lines, std::ptr::null(), sums);
             for i in 0..lines.columns {
-                let sum = f64::from(sums.add(i).read());
-                good &= is_good(sum);
-                states.add(i).write(sum);
-            }
-            if T::SQUARE && !good {
-                for i in 0..lines.columns {
-                    let mut sum = 0.0;
-                    for line in 0..lines.count {
-                        each_wide::<V, E>(lines.line(line).add(i), 1, |x| sum += x * x);
-                    }
-                    states.add(i).write(sum);
-                }
+                states.add(i).write(f64::from(sums.add(i).read()));
             }
         }
     }
@@ -221,43 +256,45 @@ impl<E: Float, T: Term> Reducer<1> for Sum<E, T> {
     }
 }
 
-/// The sums of terms of each column. At most [`LINES`] lines, a group at a time.
-///
-/// # Safety
-/// The lines are as long as they say, and there is room for a [`Line`] of sums.
-#[inline(always)]
-unsafe fn column_totals<V: Simd, E: Element, T: Term>(term: T, lines: &Lines<E>, sums: *mut f32) {
-    debug_assert!(lines.count <= LINES);
-    let zero = V::splat(0.0);
-    let mut line = 0;
-    unsafe {
-        while line + GROUP <= lines.count {
-            let places: [*const E; GROUP] = group(lines, line);
-            let mut i = 0;
-            while i < lines.columns {
-                let left = lines.columns - i;
-                let mut pairs = [zero; GROUP / 2];
-                for g in 0..GROUP {
-                    let x = load::<V, E>(places[g].add(i), left);
-                    pairs[g / 2] = term.add(pairs[g / 2], x);
-                }
-                let sum = add_up(pairs);
-                let before = if line == 0 { zero } else { V::load_f32(sums.add(i)) };
-                before.add(sum).store_f32(sums.add(i));
-                i += V::LANES;
+/// The sum of the squares of elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Squares<E>(pub(crate) PhantomData<fn(E)>);
+
+impl<E: Float> Reducer<1> for Squares<E> {
+    type Item = E;
+
+    #[inline(always)]
+    unsafe fn row<V: Simd>(self, x: *const E, len: usize, _first: usize) -> [f64; 1] {
+        unsafe {
+            let sum = total::<V, E, Square>(x, len, 1.0);
+            if is_good(sum) {
+                return [sum];
             }
-            line += GROUP;
+            let scale = scale_of(magnitude::<V, E>(x, len));
+            [total::<V, E, ScaledSquare>(x, len, scale) / f64::from(scale) / f64::from(scale)]
         }
-        while line < lines.count {
-            let place = lines.line(line);
-            let mut i = 0;
-            while i < lines.columns {
-                let before = if line == 0 { zero } else { V::load_f32(sums.add(i)) };
-                term.add(before, load::<V, E>(place.add(i), lines.columns - i)).store_f32(sums.add(i));
-                i += V::LANES;
+    }
+
+    #[inline(always)]
+    unsafe fn columns<V: Simd>(self, lines: &Lines<E>, _first: usize, states: *mut f64) {
+        let (mut sums, mut scales) = (Line::<f32>::new(), Line::<f32>::new());
+        let (sums, scales) = (sums.start(), scales.start());
+        unsafe {
+            column_magnitudes::<V, E>(lines, scales);
+            for i in 0..lines.columns.next_multiple_of(V::LANES) {
+                scales.add(i).write(scale_of(scales.add(i).read()));
             }
-            line += 1;
+            column_totals::<V, E, ScaledSquare>(lines, scales, sums);
+            for i in 0..lines.columns {
+                let scale = f64::from(scales.add(i).read());
+                states.add(i).write(f64::from(sums.add(i).read()) / scale / scale);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn merge(self, [a]: [f64; 1], [b]: [f64; 1]) -> [f64; 1] {
+        [a + b]
     }
 }
 
@@ -284,57 +321,35 @@ impl<E: Float> Reducer<3> for Moments<E> {
     #[inline(always)]
     unsafe fn row<V: Simd>(self, x: *const E, len: usize, _first: usize) -> [f64; 3] {
         let block = CHAIN * WIDTH * V::LANES;
-        let mut state = unsafe { moments::<V, E>(x, len.min(block)) };
-        for start in (block..len).step_by(block) {
-            let next = unsafe { moments::<V, E>(x.add(start), block.min(len - start)) };
-            state = self.merge(state, next);
+        let mut state = [0.0; 3];
+        for start in (0..len).step_by(block) {
+            unsafe {
+                let (x, len) = (x.add(start), block.min(len - start));
+                let mut next = moments::<V, E>(x, len, 1.0);
+                if !is_good(next[2]) {
+                    next = moments::<V, E>(x, len, scale_of(magnitude::<V, E>(x, len)));
+                }
+                state = if start == 0 { next } else { merge_moments(state, next) };
+            }
         }
         state
     }
 
     #[inline(always)]
     unsafe fn columns<V: Simd>(self, lines: &Lines<E>, _first: usize, states: *mut f64) {
-        let mut arrays: [Line<f32>; 3] = [Line::new(), Line::new(), Line::new()];
-        let [pivots, sums, squares] = &mut arrays;
-        let [pivots, sums, squares] = [pivots.start(), sums.start(), squares.start()];
-        let count = lines.count as f64;
+        let mut scales = Line::<f32>::new();
+        let scales = scales.start();
+        let width = lines.columns.next_multiple_of(V::LANES);
         unsafe {
-            column_totals::<V, E, Plain>(Plain, lines, pivots);
-            let share = V::splat(1.0 / lines.count as f32);
-            for i in (0..lines.columns).step_by(V::LANES) {
-                V::load_f32(pivots.add(i)).mul(share).store_f32(pivots.add(i));
-                V::splat(0.0).store_f32(sums.add(i));
-                V::splat(0.0).store_f32(squares.add(i));
+            for i in 0..width {
+                scales.add(i).write(1.0);
             }
-            let mut line = 0;
-            while line + GROUP <= lines.count {
-                distances::<V, E, GROUP>(group(lines, line), pivots, sums, squares, lines.columns);
-                line += GROUP;
-            }
-            while line < lines.count {
-                distances::<V, E, 1>(group(lines, line), pivots, sums, squares, lines.columns);
-                line += 1;
-            }
-            let mut good = true;
-            for i in 0..lines.columns {
-                let [pivot, sum, square] = [pivots, sums, squares].map(|from| f64::from(from.add(i).read()));
-                good &= is_good(square);
-                states.add(i).write(count);
-                states.add(ROWS + i).write(pivot + sum / count);
-                states.add(2 * ROWS + i).write(square - sum * sum / count);
-            }
-            if !good {
-                for i in 0..lines.columns {
-                    let (mut mean, mut squares) = (0.0, 0.0);
-                    for line in 0..lines.count {
-                        each_wide::<V, E>(lines.line(line).add(i), 1, |x| mean += x / count);
-                    }
-                    for line in 0..lines.count {
-                        each_wide::<V, E>(lines.line(line).add(i), 1, |x| squares += (x - mean) * (x - mean));
-                    }
-                    states.add(ROWS + i).write(mean);
-                    states.add(2 * ROWS + i).write(squares);
+            if !column_moments::<V, E>(lines, scales, states) {
+                column_magnitudes::<V, E>(lines, scales);
+                for i in 0..width {
+                    scales.add(i).write(scale_of(scales.add(i).read()));
                 }
+                column_moments::<V, E>(lines, scales, states);
             }
         }
     }
@@ -354,30 +369,129 @@ pub(crate) fn merge_moments([n, mean, squares]: [f64; 3], [next_n, next_mean, ne
     [count, mean + apart * share, squares + next_squares + apart * apart * n * share]
 }
 
-/// Adds the distances of some lines from the pivots, and their squares, to sums.
+/// A state, from sums over scaled elements; `unit` is what one of these is unscaled.
+#[inline(always)]
+fn state_of(count: f64, pivot: f32, sum: f64, squares: f64, unit: f64) -> [f64; 3] {
+    let apart = sum / count;
+    let squares = squares - sum * apart;
+    // If all elements are equal, rounding may leave less than nothing.
+    let squares = if squares < 0.0 { 0.0 } else { squares };
+    [count, (f64::from(pivot) + apart) * unit, squares * unit * unit]
+}
+
+/// A number near the mean. It is the first element if that is as near, so that equal elements have no variance.
+#[inline(always)]
+fn pivot_of(mean: f32, first: f32) -> f32 {
+    if (mean - first).abs() <= first.abs() * NEAR { first } else { mean }
+}
+
+/// The states of columns. Whether none of them lost anything to the range of `f32`.
 ///
 /// # Safety
-/// The lines have `columns` elements, and the others are each a [`Line`].
+/// The lines are as long as they say, scales are a [`Line`] of whole vectors, and there is room for the states.
 #[inline(always)]
-unsafe fn distances<V: Simd, E: Element, const N: usize>(
-    places: [*const E; N],
+unsafe fn column_moments<V: Simd, E: Element>(lines: &Lines<E>, scales: *const f32, states: *mut f64) -> bool {
+    let mut arrays: [Line<f32>; 3] = [Line::new(), Line::new(), Line::new()];
+    let [pivots, sums, squares] = &mut arrays;
+    let [pivots, sums, squares] = [pivots.start(), sums.start(), squares.start()];
+    let some = Lines { count: lines.count.min(GROUP), ..*lines };
+    let count = lines.count as f64;
+    unsafe {
+        column_totals::<V, E, ScaledPlain>(&some, scales, pivots);
+        let share = V::splat(1.0 / some.count as f32);
+        for i in (0..lines.columns).step_by(V::LANES) {
+            let mean = V::load_f32(pivots.add(i)).mul(share);
+            let first = load::<V, E>(lines.start.add(i), lines.columns - i).mul(V::load_f32(scales.add(i)));
+            let near = mean.sub(first).abs().less_equal(first.abs().mul(V::splat(NEAR)));
+            V::select(near, first, mean).store_f32(pivots.add(i));
+        }
+        column_distances::<V, E>(lines, pivots, scales, sums, squares);
+        let share = V::splat(1.0 / lines.count as f32);
+        let mut far = share.is_nan();
+        for i in (0..lines.columns).step_by(V::LANES) {
+            let sum = V::load_f32(sums.add(i));
+            let limit = V::load_f32(squares.add(i)).mul(V::splat(0.5 * lines.count as f32));
+            far = V::or(far, limit.less(sum.mul(sum)));
+        }
+        if V::any(far) {
+            for i in (0..lines.columns).step_by(V::LANES) {
+                V::load_f32(sums.add(i)).fma(share, V::load_f32(pivots.add(i))).store_f32(pivots.add(i));
+            }
+            column_distances::<V, E>(lines, pivots, scales, sums, squares);
+        }
+        let mut good = true;
+        for first in (0..lines.columns).step_by(MAX_LANES) {
+            let known = [pivots, sums, squares, scales.cast_mut()];
+            let mut all = [[1.0_f32; MAX_LANES]; 4];
+            if V::LANES == MAX_LANES || first + MAX_LANES <= lines.columns {
+                for n in 0..4 {
+                    all[n] = known[n].add(first).cast::<[f32; MAX_LANES]>().read();
+                }
+            } else {
+                for n in 0..4 {
+                    all[n].as_mut_ptr().copy_from_nonoverlapping(known[n].add(first), lines.columns - first);
+                }
+            }
+            let mut results = [[0.0; MAX_LANES]; 3];
+            for i in 0..MAX_LANES {
+                let [pivot, sum, squares, scale] = [all[0][i], all[1][i], all[2][i], all[3][i]];
+                let unit = 1.0 / f64::from(scale);
+                let state = state_of(count, pivot, f64::from(sum), f64::from(squares), unit);
+                (results[0][i], results[1][i], results[2][i]) = (state[0], state[1], state[2]);
+            }
+            for i in 0..MAX_LANES.min(lines.columns - first) {
+                good &= is_good(results[2][i]);
+            }
+            for f in 0..3 {
+                states.add(f * ROWS + first).cast::<[f64; MAX_LANES]>().write(results[f]);
+            }
+        }
+        good
+    }
+}
+
+/// The sums of the scaled distances of each column from its pivot, and of their squares.
+///
+/// # Safety
+/// The lines are as long as they say; the others are each a [`Line`], the first two of whole vectors.
+#[inline(always)]
+unsafe fn column_distances<V: Simd, E: Element>(
+    lines: &Lines<E>,
     pivots: *const f32,
+    scales: *const f32,
     sums: *mut f32,
     squares: *mut f32,
-    columns: usize,
 ) {
-    for i in (0..columns).step_by(V::LANES) {
-        unsafe {
-            let pivot = V::load_f32(pivots.add(i));
-            let (mut sum, mut square) = ([V::splat(0.0); 2], [V::splat(0.0); 2]);
-            for n in 0..N {
-                let distance = load::<V, E>(places[n].add(i), columns - i).sub(pivot);
-                sum[n % 2] = sum[n % 2].add(distance);
-                square[n % 2] = distance.fma(distance, square[n % 2]);
+    let zero = V::splat(0.0);
+    let mut line = 0;
+    while line < lines.count {
+        let places: [*const E; GROUP] = group(lines, line);
+        let count = GROUP.min(lines.count - line);
+        for i in (0..lines.columns).step_by(V::LANES) {
+            let left = lines.columns - i;
+            unsafe {
+                let (pivot, scale) = (V::load_f32(pivots.add(i)).neg(), V::load_f32(scales.add(i)));
+                let (mut sum, mut square) = ([zero; 2], [zero; 2]);
+                if count == GROUP {
+                    for g in 0..GROUP {
+                        let distance = load::<V, E>(places[g].add(i), left).fma(scale, pivot);
+                        sum[g % 2] = sum[g % 2].add(distance);
+                        square[g % 2] = distance.fma(distance, square[g % 2]);
+                    }
+                } else {
+                    for place in &places[..count] {
+                        let distance = load::<V, E>(place.add(i), left).fma(scale, pivot);
+                        sum[0] = sum[0].add(distance);
+                        square[0] = distance.fma(distance, square[0]);
+                    }
+                }
+                let begins = line == 0;
+                let before = if begins { [zero; 2] } else { [V::load_f32(sums.add(i)), V::load_f32(squares.add(i))] };
+                before[0].add(add_up(sum)).store_f32(sums.add(i));
+                before[1].add(add_up(square)).store_f32(squares.add(i));
             }
-            V::load_f32(sums.add(i)).add(add_up(sum)).store_f32(sums.add(i));
-            V::load_f32(squares.add(i)).add(add_up(square)).store_f32(squares.add(i));
         }
+        line += GROUP;
     }
 }
 
@@ -386,21 +500,46 @@ unsafe fn distances<V: Simd, E: Element, const N: usize>(
 /// # Safety
 /// `x` has `len` elements, at least one.
 #[inline(always)]
-unsafe fn moments<V: Simd, E: Element>(x: *const E, len: usize) -> [f64; 3] {
-    const HALF: usize = WIDTH / 2;
+unsafe fn moments<V: Simd, E: Element>(x: *const E, len: usize, scale: f32) -> [f64; 3] {
     let count = len as f64;
-    let pivot = unsafe { total::<V, E, Plain>(Plain, x, len) / count } as f32;
-    let center = V::splat(pivot);
-    let (mut sums, mut squares) = ([V::splat(0.0); HALF], [V::splat(0.0); HALF]);
-    let (mut sum, mut square) = (0.0, 0.0);
-    let mut i = 0;
     unsafe {
-        let step = HALF * V::LANES;
+        // The mean of some is mostly as good a pivot as that of all.
+        let some = len.min(SAMPLE);
+        let mut first = [0.0; MAX_LANES];
+        E::load_tail::<V>(x, 1).store_f32(first.as_mut_ptr());
+        let mean = total::<V, E, ScaledPlain>(x, some, scale) / some as f64;
+        let mut pivot = pivot_of(mean as f32, first[0] * scale);
+        let (mut sum, mut squares) = distances::<V, E>(x, len, scale, pivot);
+        if is_far(sum, squares, count) {
+            pivot += (sum / count) as f32;
+            (sum, squares) = distances::<V, E>(x, len, scale, pivot);
+        }
+        state_of(count, pivot, sum, squares, 1.0 / f64::from(scale))
+    }
+}
+
+/// Whether a pivot is so far from the mean that the squares of distances from the mean cannot be made of those from it.
+#[inline(always)]
+fn is_far(sum: f64, squares: f64, count: f64) -> bool {
+    sum * sum > 0.5 * squares * count
+}
+
+/// The sums of scaled distances from a pivot, and of their squares.
+///
+/// # Safety
+/// `x` has `len` elements.
+#[inline(always)]
+unsafe fn distances<V: Simd, E: Element>(x: *const E, len: usize, scale: f32, pivot: f32) -> (f64, f64) {
+    const HALF: usize = WIDTH / 2;
+    let (step, scales, center) = (HALF * V::LANES, V::splat(scale), V::splat(-pivot));
+    let (mut sum, mut square, mut i) = (0.0, 0.0, 0);
+    unsafe {
         while i + step <= len {
             let end = len.min(i + CHAIN * step);
+            let (mut sums, mut squares) = ([V::splat(0.0); HALF], [V::splat(0.0); HALF]);
             while i + step <= end {
                 for a in 0..HALF {
-                    let distance = E::load::<V>(x.add(i + a * V::LANES)).sub(center);
+                    let distance = E::load::<V>(x.add(i + a * V::LANES)).fma(scales, center);
                     sums[a] = sums[a].add(distance);
                     squares[a] = distance.fma(distance, squares[a]);
                 }
@@ -408,26 +547,21 @@ unsafe fn moments<V: Simd, E: Element>(x: *const E, len: usize) -> [f64; 3] {
             }
             sum += f64::from(add_up(sums).sum());
             square += f64::from(add_up(squares).sum());
-            (sums, squares) = ([V::splat(0.0); HALF], [V::splat(0.0); HALF]);
         }
         if i < len {
+            let (mut sums, mut squares) = (V::splat(0.0), V::splat(0.0));
             while i < len {
-                let distance = load_filled::<V, E>(x.add(i), len - i, pivot).sub(center);
-                sums[0] = sums[0].add(distance);
-                squares[0] = distance.fma(distance, squares[0]);
+                let x = load_filled::<V, E>(x.add(i), len - i, pivot / scale);
+                let distance = x.fma(scales, center);
+                sums = sums.add(distance);
+                squares = distance.fma(distance, squares);
                 i += V::LANES;
             }
-            sum += f64::from(sums[0].sum());
-            square += f64::from(squares[0].sum());
-        }
-        if !is_good(square) {
-            let (mut mean, mut squares) = (0.0, 0.0);
-            each_wide::<V, E>(x, len, |x| mean += x / count);
-            each_wide::<V, E>(x, len, |x| squares += (x - mean) * (x - mean));
-            return [count, mean, squares];
+            sum += f64::from(sums.sum());
+            square += f64::from(squares.sum());
         }
     }
-    [count, f64::from(pivot) + sum / count, square - sum * sum / count]
+    (sum, square)
 }
 
 /// The largest element, or the smallest; NaN if there is one.

@@ -39,8 +39,10 @@ impl<S: Scalar> Reducer<1> for Plain<S> {
         let mut i = 0;
         unsafe {
             while i + WIDTH <= len {
+                // All are read before any is used, which the compiler makes vectors of.
+                let items = x.add(i).cast::<[S::Item; WIDTH]>().read_unaligned();
                 for j in 0..WIDTH {
-                    sums[j] = self.0.add(sums[j], x.add(i + j).read_unaligned());
+                    sums[j] = self.0.add(sums[j], items[j]);
                 }
                 i += WIDTH;
             }
@@ -322,8 +324,9 @@ impl<const SIGNED: bool> Reducer<3> for IntMoments<SIGNED> {
                 let mean = total / count as f64;
                 let mut i = 0;
                 while i + WIDTH <= count {
+                    let items = x.add(i).cast::<[i32; WIDTH]>().read_unaligned();
                     for j in 0..WIDTH {
-                        let distance = widen::<SIGNED>(x.add(i + j).read_unaligned()) as f64 - mean;
+                        let distance = widen::<SIGNED>(items[j]) as f64 - mean;
                         squares[j] += distance * distance;
                     }
                     i += WIDTH;
@@ -388,8 +391,9 @@ impl Reducer<2> for IntPlace {
                 let mut keys = [i32::MIN; WIDTH];
                 let mut i = 0;
                 while i + WIDTH <= count {
+                    let items = x.add(i).cast::<[i32; WIDTH]>().read_unaligned();
                     for j in 0..WIDTH {
-                        keys[j] = keys[j].max(order.key(x.add(i + j).read_unaligned()));
+                        keys[j] = keys[j].max(order.key(items[j]));
                     }
                     i += WIDTH;
                 }

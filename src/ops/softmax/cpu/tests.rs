@@ -49,7 +49,8 @@ fn check(device: CpuDevice, logarithm: bool, x: &Array, axis: usize, out: &mut A
             // error of a sum, which is about 1 or more.
             let error = (want.abs() + smallest) * (rounding(out.dtype) + 6.0 * rounding(DType::Float32))
                 + if logarithm { 6.0 * rounding(DType::Float32) } else { 0.0 };
-            let is_right = (got - want).abs() <= error || got == want || got.is_nan() && want.is_nan();
+            let is_right =
+                (got - want).abs() <= error || got == f64::from(want as f32) || got.is_nan() && want.is_nan();
             assert!(is_right, "{device:?} {logarithm} {:?} {index:?} {i}: {got:e} is not {want:e}", out.layout);
         }
     });
