@@ -3,7 +3,7 @@
 use std::fs;
 use std::hash::Hasher;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHasher};
@@ -57,15 +57,48 @@ pub(crate) use shader_params;
 
 /// A compiled kernel.
 pub(crate) struct Pipeline {
+    /// No other pipeline ever has it.
+    pub(crate) id: u64,
     pub(crate) raw: wgpu::ComputePipeline,
     pub(crate) bindings: wgpu::BindGroupLayout,
 }
 
+/// Counts pipelines, from 1 on.
+static IDS: AtomicU64 = AtomicU64::new(1);
+
 pub(crate) struct Pipelines {
-    by_key: Mutex<FxHashMap<u64, Arc<Pipeline>>>,
+    by_key: Mutex<Generations>,
     /// The layout of the uniform buffer that stands in for immediates.
     pub(crate) uniforms: Option<wgpu::BindGroupLayout>,
     disk: Option<DiskCache>,
+}
+
+/// The pipelines used lately, in two generations: when the young one is full, the old one is let go, which holds what
+/// has not been used since. Drivers take a megabyte and more for each.
+#[derive(Default)]
+struct Generations {
+    young: FxHashMap<u64, Arc<Pipeline>>,
+    old: FxHashMap<u64, Arc<Pipeline>>,
+}
+
+const GENERATION: usize = 256;
+
+impl Generations {
+    fn get(&mut self, key: u64) -> Option<Arc<Pipeline>> {
+        if let Some(pipeline) = self.young.get(&key) {
+            return Some(pipeline.clone());
+        }
+        let pipeline = self.old.remove(&key)?;
+        self.insert(key, pipeline.clone());
+        Some(pipeline)
+    }
+
+    fn insert(&mut self, key: u64, pipeline: Arc<Pipeline>) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, pipeline);
+    }
 }
 
 impl Pipelines {
@@ -88,8 +121,8 @@ impl Pipelines {
     /// The pipeline of this key. `spec` describes it when it is not compiled yet.
     pub(crate) fn get(&self, device: &wgpu::Device, key: u64, spec: impl FnOnce() -> Spec) -> Result<Arc<Pipeline>> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = by_key.get(&key) {
-            return Ok(pipeline.clone());
+        if let Some(pipeline) = by_key.get(key) {
+            return Ok(pipeline);
         }
         let pipeline = Arc::new(self.compile(device, &spec())?);
         by_key.insert(key, pipeline.clone());
@@ -125,7 +158,7 @@ impl Pipelines {
         if let Some(disk) = &self.disk {
             disk.changed.store(true, Ordering::Relaxed);
         }
-        Ok(Pipeline { raw, bindings })
+        Ok(Pipeline { id: IDS.fetch_add(1, Ordering::Relaxed), raw, bindings })
     }
 
     /// Writes what the driver compiled to disk, if that is new.

@@ -64,8 +64,8 @@ type BindKey = SmallVec<[(u64, u64, u64); 4]>;
 pub(crate) struct Stream {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
-    /// The pipeline that the open pass has set.
-    current: *const Pipeline,
+    /// The id of the pipeline that the open pass has set, or 0.
+    current: u64,
     dispatches: u32,
     bytes: u64,
     bind_groups: FxHashMap<BindKey, wgpu::BindGroup>,
@@ -75,16 +75,12 @@ pub(crate) struct Stream {
     pub(super) profile: Option<Profile>,
 }
 
-#[expect(unsafe_code, reason = "`current` is compared, never followed")]
-// SAFETY: the pointer is only ever compared with another one.
-unsafe impl Send for Stream {}
-
 impl Stream {
     pub(super) fn new(device: &wgpu::Device, uniforms: Option<&wgpu::BindGroupLayout>, stride: u64) -> Self {
         Self {
             encoder: None,
             pass: None,
-            current: std::ptr::null(),
+            current: 0,
             dispatches: 0,
             bytes: 0,
             bind_groups: FxHashMap::default(),
@@ -101,7 +97,7 @@ impl Stream {
 
     fn end_pass(&mut self) {
         self.pass = None;
-        self.current = std::ptr::null();
+        self.current = 0;
     }
 
     /// Records a launch.
@@ -130,9 +126,9 @@ impl Stream {
             self.pass = Some(pass.forget_lifetime());
         }
         let pass = self.pass.as_mut().expect("begun above");
-        if !std::ptr::eq(self.current, Arc::as_ptr(dispatch.pipeline)) {
+        if self.current != dispatch.pipeline.id {
             pass.set_pipeline(&dispatch.pipeline.raw);
-            self.current = Arc::as_ptr(dispatch.pipeline);
+            self.current = dispatch.pipeline.id;
         }
         pass.set_bind_group(0, &group, &[]);
         match (uniform_offset, &self.uniforms) {

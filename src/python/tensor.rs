@@ -12,6 +12,7 @@ use super::arrays::{
     self, Argument, argument_as, descriptor, dtype_argument, from_array, from_object, python_scalar, to_array,
     to_new_array,
 };
+use super::call::{axes_argument, optional_axis_argument};
 use super::device::{PyDevice, device_argument, device_for_new, named_device};
 use super::enter;
 use super::ops::elementwise::call_binary;
@@ -20,6 +21,7 @@ use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
+use crate::ops::reduce::{Reduction, reduce};
 use crate::ops::views::{matrix_transposition, permutation};
 use crate::ops::{self, elementwise};
 use crate::shape::{Index, show};
@@ -39,6 +41,22 @@ use crate::tensor::{Storage, Tensor};
 pub(super) struct PyTensor(pub(super) Tensor);
 
 impl PyTensor {
+    fn reduce(
+        &self,
+        py: Python<'_>,
+        reduction: Reduction,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: bool,
+    ) -> PyResult<Self> {
+        let axes = match (reduction, axis) {
+            (Reduction::ArgMax | Reduction::ArgMin, Some(axis)) => {
+                optional_axis_argument(reduction.name(), axis)?.map(|axis| SmallVec::from_slice(&[axis]))
+            }
+            _ => axes_argument(reduction.name(), axis)?,
+        };
+        enter(py, || reduce(reduction, &self.0, axes.as_deref(), keepdims, None).map(Self))
+    }
+
     /// The only element as a Python number; `name` is what the caller called.
     fn only_element<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         if self.0.len() != 1 {
@@ -198,6 +216,72 @@ impl PyTensor {
         };
         let shape = fill_in(&lengths, self.0.len(), self.0.shape())?;
         enter(py, || self.0.reshape(&shape).map(Self))
+    }
+
+    /// The sum over some axes, or over all; see ``gpukern.sum``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn sum(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Sum, axis, keepdims)
+    }
+
+    /// The mean over some axes, or over all; see ``gpukern.mean``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn mean(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Mean, axis, keepdims)
+    }
+
+    /// The product over some axes, or over all; see ``gpukern.prod``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn prod(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Prod, axis, keepdims)
+    }
+
+    /// The largest element over some axes, or over all; see ``gpukern.max``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn max(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Max, axis, keepdims)
+    }
+
+    /// The smallest element over some axes, or over all; see ``gpukern.min``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn min(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Min, axis, keepdims)
+    }
+
+    /// Whether any element is true over some axes, or over all; see ``gpukern.any``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn any(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Any, axis, keepdims)
+    }
+
+    /// Whether all elements are true over some axes, or over all; see ``gpukern.all``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn all(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::All, axis, keepdims)
+    }
+
+    /// The place of the largest element along one axis, or in the flattened tensor; see ``gpukern.argmax``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn argmax(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::ArgMax, axis, keepdims)
+    }
+
+    /// The place of the smallest element along one axis, or in the flattened tensor; see ``gpukern.argmin``.
+    #[pyo3(signature = (axis = None, keepdims = false))]
+    fn argmin(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::ArgMin, axis, keepdims)
+    }
+
+    /// The variance over some axes, or over all; see ``gpukern.var``.
+    #[pyo3(signature = (axis = None, *, correction = 0.0, keepdims = false))]
+    fn var(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, correction: f64, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Var { correction }, axis, keepdims)
+    }
+
+    /// The standard deviation over some axes, or over all; see ``gpukern.std``.
+    #[pyo3(signature = (axis = None, *, correction = 0.0, keepdims = false))]
+    fn std(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, correction: f64, keepdims: bool) -> PyResult<Self> {
+        self.reduce(py, Reduction::Std { correction }, axis, keepdims)
     }
 
     /// The only element, as a Python number.
