@@ -16,6 +16,8 @@ _MIB = 2**20
 _ROTATED = 256 * _MIB
 # After so many elements the input of gelu repeats.
 _PERIOD = 4096
+# The most elements, in units of 2^20, of a case for CPUs.
+_BOTH = 16
 
 
 @dataclass(frozen=True)
@@ -95,31 +97,27 @@ def _matmul_vec_case(rows: int, columns: int, dtype: str, places: tuple[str, ...
     )
 
 
-def _elementwise_case(
-    operation: str, reference: Callable[..., Array], arity: int, out: bool, mebi: int, places: tuple[str, ...]
-) -> Case:
+def _elementwise_case(operation: str, reference: Callable[..., Array], arity: int, out: bool, mebi: int) -> Case:
     size = mebi * _MIB
     return Case(
         name=f"{operation} f32 {mebi}M{' out=' if out else ''}",
         operation=operation,
         inputs=lambda random: tuple(np.tile(_random(random, (_PERIOD,)), size // _PERIOD) for _ in range(arity)),
         reference=reference,
-        places=places,
+        places=("cpu", "gpu") if mebi <= _BOTH else ("gpu",),
         out=out,
         bytes=(arity + 1) * size * 4,
     )
 
 
-def _rows_case(
-    operation: str, reference: Callable[..., Array], vectors: int, out: bool, size: int, places: tuple[str, ...]
-) -> Case:
-    """An operation on the rows of a square matrix, with weights that all rows share."""
+def _rows_case(operation: str, reference: Callable[..., Array], vectors: int, out: bool, size: int) -> Case:
+    """Take an operation on the rows of a square matrix, with weights that all rows share."""
     return Case(
         name=f"{operation} f32 {size}x{size}{' out=' if out else ''}",
         operation=operation,
         inputs=lambda random: (_random(random, (size, size)), *(_random(random, (size,)) for _ in range(vectors))),
         reference=reference,
-        places=places,
+        places=("cpu",) if size * size <= _BOTH * _MIB else ("gpu",),
         out=out,
         bytes=2 * size * size * 4,
     )
@@ -187,23 +185,23 @@ CASES: tuple[Case, ...] = (
     ),
     *(_matmul_vec_case(16384, 16384, dtype, ("gpu",)) for dtype in ("f32", "f16")),
     *(
-        _elementwise_case(operation, reference, arity, out, mebi, places)
+        _elementwise_case(operation, reference, arity, out, mebi)
         for operation, reference, arity in (
             ("add", np.add, 2),
             ("multiply", np.multiply, 2),
             ("silu", _silu, 1),
             ("gelu", _gelu, 1),
         )
-        for out, mebi, places in ((False, 16, ("cpu", "gpu")), (True, 16, ("cpu", "gpu")), (False, 256, ("gpu",)))
+        for out, mebi in ((False, 16), (True, 16), (False, 256))
     ),
     *(
-        _rows_case(operation, reference, vectors, out, size, places)
+        _rows_case(operation, reference, vectors, out, size)
         for operation, reference, vectors in (
             ("softmax", _softmax, 0),
             ("rms_norm", _rms_norm, 1),
             ("layer_norm", _layer_norm, 2),
         )
-        for out, size, places in ((False, 4096, ("cpu",)), (True, 4096, ("cpu",)), (False, 8192, ("gpu",)))
+        for out, size in ((False, 4096), (True, 4096), (False, 8192))
     ),
     *(
         _sum_case(operation, axis, size, places)

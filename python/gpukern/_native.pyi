@@ -149,10 +149,10 @@ class Tensor:
     def __invert__(self) -> Tensor: ...
     def __eq__(self, value: object, /) -> Tensor: ...  # type: ignore[override]
     def __ne__(self, value: object, /) -> Tensor: ...  # type: ignore[override]
-    def __lt__(self, value: _Operand, /) -> Tensor: ...
-    def __le__(self, value: _Operand, /) -> Tensor: ...
-    def __gt__(self, value: _Operand, /) -> Tensor: ...
-    def __ge__(self, value: _Operand, /) -> Tensor: ...
+    def __lt__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
+    def __le__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
+    def __gt__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
+    def __ge__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
     __hash__: None  # type: ignore[assignment]
     def __matmul__(self, value: Tensor | NDArray[Any], /) -> Tensor: ...
     def __rmatmul__(self, value: NDArray[Any], /) -> Tensor: ...
@@ -304,18 +304,20 @@ def clip(
 ) -> NDArray[Any]: ...
 @overload
 def where(
-    condition: _Host, x1: _Host, x2: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
-) -> NDArray[Any]: ...
+    condition: Tensor, x1: _Operand, x2: _Operand, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
 @overload
 def where(
-    condition: _Operand,
-    x1: _Operand,
-    x2: _Operand,
-    /,
-    *,
-    out: Tensor | None = None,
-    device: _DeviceLike | None = None,
+    condition: _Operand, x1: Tensor, x2: _Operand, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
 ) -> Tensor: ...
+@overload
+def where(
+    condition: _Operand, x1: _Operand, x2: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def where(
+    condition: _Host, x1: _Host, x2: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
 @overload
 def matmul_vec(
     w: Tensor, x: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None
@@ -516,7 +518,6 @@ def rms_norm(
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
-
 @overload
 def rope(
     x: Tensor,
