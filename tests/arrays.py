@@ -1,4 +1,4 @@
-"""Test arrays: every dtype, and every memory layout that NumPy can hand over."""
+"""Test arrays: every dtype, the values where they are special, and every memory layout that NumPy can hand over."""
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +10,11 @@ BOOL = np.dtype(bool)
 DTYPES = (*FLOATS, *INTEGERS, BOOL)
 FLOAT32, FLOAT16, BFLOAT16 = FLOATS
 INT32, UINT32, INT8, UINT8 = INTEGERS
+
+
+def kind(dtype):
+    """f, i or b: float, integer or bool."""
+    return "f" if dtype in FLOATS else "b" if dtype == BOOL else "i"
 
 
 def sample(dtype, shape, seed=0):
@@ -24,6 +29,41 @@ def sample(dtype, shape, seed=0):
 def small(dtype, shape, seed=0):
     """Random whole numbers from 0 to 5: sums and products of two are exact in every dtype, and dtypes keep them."""
     return np.asarray(np.random.default_rng(seed).integers(0, 5, shape, endpoint=True)).astype(dtype)
+
+
+def cycle(dtype, shape):
+    """A large random array, quickly: a sample of prime length over and over, so that no two rows are alike."""
+    return np.resize(sample(dtype, 1_000_003), shape)
+
+
+def specials(dtype):
+    """Where arithmetic is special: zeros, infinities, NaN, halves, the ends of the range; all bools."""
+    if dtype == BOOL:
+        return np.array([False, True])
+    if dtype in INTEGERS:
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        numbers = [low, low + 1, 0, 1, 2, 3, 7, 8, 9, 31, 32, 100, high // 2, high // 2 + 1, high - 1, high]
+        return np.array(numbers + ([-1, -2, -3, -7, -8, -31] if low else []), dtype)
+    info = ml_dtypes.finfo(dtype)
+    positive = [0.0, float(info.max), float(info.smallest_normal), 0.5, 1.0, 1.5, 2.5, 3.0, np.inf]
+    return np.array([*positive, *(-value for value in positive), np.nan]).astype(dtype)
+
+
+def subnormals(dtype):
+    """Among them zero and the largest; every subnormal number of float16 is a normal one of float32."""
+    info = ml_dtypes.finfo(dtype)
+    count = 2**info.nmant - 1
+    return (float(info.smallest_subnormal) * np.array([0, 1, 2, 3, 5, 100, count, -1, -7, -count])).astype(dtype)
+
+
+def all_bits(dtype):
+    """Every number that 16 bits can be."""
+    return np.arange(65_536, dtype=np.uint16).view(dtype)
+
+
+def random_bits(count, seed=0):
+    """float32 numbers of every size, NaNs with payloads among them."""
+    return np.random.default_rng(seed).integers(0, 2**32, count, dtype=np.uint32).view(np.float32)
 
 
 def every(shape, step):

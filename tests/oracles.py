@@ -1,14 +1,16 @@
-"""What every operation should give: one line of NumPy in float64 each, and how far a result may be from it."""
+"""What every operation should give: a line of NumPy in float64 each, and how far a result may be from it."""
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ml_dtypes
 import numpy as np
 
 import gpukern as gk
-from arrays import BOOL, DTYPES, FLOAT16, FLOAT32, FLOATS, native
+from arrays import BOOL, DTYPES, FLOAT16, FLOAT32, FLOATS, INT32, UINT32, kind, native, sample, small
 
 # The dtype of a result, by the dtypes of its operands. A dash: NumPy would say int64, which no device has.
 PROMOTION = """
@@ -28,9 +30,34 @@ assert {name for pair in _RESULTS for name in pair} == {dtype.name for dtype in 
 
 
 def promote(first, second):
-    """The dtype of a result, or None where there is none."""
+    """The common dtype of two operands, or None where there is none."""
     name = _RESULTS[first.name, second.name]
     return None if name == "-" else np.dtype(name)
+
+
+# The dtype of a result, by the common dtype of the operands.
+
+
+def same(dtype):
+    return dtype
+
+
+def to_float(dtype):
+    """Integers and bools are computed as float32."""
+    return dtype if dtype in FLOATS else FLOAT32
+
+
+def to_bool(dtype):
+    return BOOL
+
+
+def to_index(dtype):
+    return INT32
+
+
+def to_sum(dtype):
+    """Sums of integers have 32 bits."""
+    return dtype if dtype in FLOATS or dtype == UINT32 else INT32
 
 
 def is_gpu(device):
@@ -43,38 +70,153 @@ SMALLEST_NORMAL = float(np.finfo(np.float32).smallest_normal)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a float result may be from the oracle's. Pairs are for the CPU and for GPUs."""
+    """How far a float result may be from the oracle's. Pairs are for the CPU and for GPUs.
+
+    `ulps` and `floor` may be functions of the operands.
+    """
 
     reason: str
-    ulps: tuple  # of the float32 result: a number, or a function of the operands
+    ulps: tuple = (0, 0)  # of the float32 result
     narrow_ulps: tuple = (1, 1)  # more, of float16 and bfloat16: the float32 result rounded once more
-    share: float = 0.0  # of the sum of the magnitudes of all that was added up
+    share: float = 0.0  # of the operation's magnitude: for a sum, the magnitudes of all that was added up
     floor: tuple = (0.0, 0.0)  # an absolute amount
 
-    def allowed(self, want, dtype, magnitude, gpu, operands):
-        ulps = self.ulps[gpu](*operands) if callable(self.ulps[gpu]) else self.ulps[gpu]
+    def allowed(self, want, dtype, magnitude, gpu, operands, arguments):
+        ulps, floor = (
+            part[gpu](*operands, **arguments) if callable(part[gpu]) else part[gpu] for part in (self.ulps, self.floor)
+        )
         narrow = 0 if dtype == FLOAT32 else self.narrow_ulps[gpu] * ulp(want, dtype)
         flushed = 2 * SMALLEST_NORMAL if gpu and dtype != FLOAT16 else 0
-        return ulps * ulp(want, FLOAT32) + narrow + self.share * magnitude + max(self.floor[gpu], flushed)
+        return ulps * ulp(want, FLOAT32) + narrow + self.share * magnitude + np.maximum(floor, flushed)
 
 
-def silu_ulps_of_gpu(x):
+# Functions of the operands: the errors of WGSL's own functions, in units of float32, and what becomes of them
+
+
+def at_most(limit, x):
+    return np.minimum(np.abs(x), limit)
+
+
+def exp_ulps(x):
+    """What WGSL promises of exp and exp2; beyond 150 they are zero or infinite."""
+    return 3 + 2 * at_most(150, x)
+
+
+def silu_ulps(x):
     """4 for the division (2.5) and additions, and 3 + 2|x| of exp(-x) by its share in 1 + exp(-x)."""
-    return 4 + np.where(np.abs(x) < 1e4, (3 + 2 * np.abs(x)) / (1 + np.exp(x)), 0)
+    return 4 + np.where(np.abs(x) < 1e4, exp_ulps(x) / (1 + np.exp(x)), 0)
 
 
+def expm1_ulps(x):
+    """The subtraction magnifies the error of exp, but not more than threefold: a polynomial does the rest."""
+    return 4 + 2 * exp_ulps(x) * at_most(3, 1 / np.expm1(-x))
+
+
+def tanh_ulps(x):
+    """By exp(2x), whose error counts by (1 - tanh²) / 2 tanh; a polynomial where that exceeds 2."""
+    return 4 + 2 * exp_ulps(2 * x) * at_most(2, (1 - np.tanh(x) ** 2) / (2 * np.tanh(x)))
+
+
+def softplus_ulps(x):
+    """exp(-|x|) by its share in log1p(exp(-|x|)) + max(x, 0)."""
+    small_part = np.exp(-np.abs(x))
+    return 8 + 2 * exp_ulps(x) * small_part / (1 + small_part) / np.logaddexp(0, x)
+
+
+def erf_ulps(x):
+    """By 1 - exp(-x²) p(x), or by a polynomial where that is less than a half."""
+    return 4 + 2 * exp_ulps(x * x) * at_most(1, (1 - erf(np.abs(x))) / erf(np.abs(x)))
+
+
+def gelu_ulps(of_exp):
+    """exp(-t) counts in the negative tail; in that of tanh the argument t was itself rounded three times."""
+
+    def ulps(x, approximate="none"):
+        t = at_most(100, x * x / 2 if approximate == "none" else 2 * gelu_argument(x))
+        rounded = 3 * t if approximate == "tanh" else 0
+        return 4 + np.where(x < 0, 1, np.exp(-t)) * (2 * of_exp(t) + rounded)
+
+    return ulps
+
+
+def power_ulps(x1, x2):
+    """By exp2(t), t = x2 log2 |x1|: errors of t come out multiplied by ln 2; log2 is 3 ulp or 2^-21."""
+    logarithm = np.log2(np.abs(x1))
+    t = at_most(150, x2 * logarithm)
+    of_log = np.where((np.abs(x1) >= 0.5) & (np.abs(x1) <= 2), 2.0**-21, 3 * ulp(logarithm, FLOAT32))
+    return exp_ulps(t) + 2.0**24 * math.log(2) * (np.abs(x2) * of_log + ulp(t, FLOAT32))
+
+
+def softmax_ulps(of_exp):
+    """exp(d) with d = x - max(x), rounded once: |d| half units."""
+
+    def ulps(x, axis=-1):
+        d = np.nan_to_num(at_most(110, x - np.max(x, axis, keepdims=True, initial=-np.inf)), nan=110)
+        return 6 + 2 * of_exp(d) + d
+
+    return ulps
+
+
+_EXACT = Tolerance("nothing is rounded", narrow_ulps=(0, 0))
 _ROUNDED_ONCE = Tolerance("correct rounding is half a unit; WGSL promises one", ulps=(1, 1))
+_DIVISION = Tolerance("correct rounding is half a unit; WGSL promises two and a half", ulps=(1, 2.5))
+_SQUARE_ROOT = Tolerance("correct rounding; WGSL takes it as 1 / inverseSqrt(x), of 2 and 2.5 ulp", ulps=(1, 5))
+_INVERSE_ROOT = Tolerance("a root and a division; WGSL promises 2", ulps=(2, 2))
+_EXPONENTIAL = Tolerance("4 ulp; of exp and exp2 WGSL promises 3 + 2|x|", ulps=(4, exp_ulps))
+_LOGARITHM = Tolerance(
+    "4 ulp; of log and log2 WGSL promises 3 ulp, but an absolute 2^-21 from 0.5 to 2",
+    ulps=(4, 4),
+    floor=(0, lambda x: np.where((x >= 0.5) & (x <= 2), 2.0**-21, 0)),
+)
 _BUILT_ON_EXP = Tolerance(
     "4 ulp for functions built on exp, of which WGSL promises less. From x = -88.7 on exp(-x) overflows and the "
     "result is -0, where the true value is above -3e-37. A GPU may divide by way of the reciprocal, which is "
     "subnormal, and flushed, for divisors above 2^126: from x = -87.3 on, where the true value is above -1.1e-36.",
-    ulps=(4, silu_ulps_of_gpu),
+    ulps=(4, silu_ulps),
     floor=(3e-37, 1.1e-36),
 )
-_SUM = Tolerance("a sum in float32, of any length and in any order", ulps=(0, 0), share=2e-6)
+_SWIGLU = Tolerance(
+    "silu, whose units are up to twice as wide after a product, and one rounding more",
+    ulps=(9, lambda gate, up: 1 + 2 * silu_ulps(gate)),
+    floor=(lambda gate, up: 3e-37 * np.abs(up), lambda gate, up: 1.1e-36 * np.abs(up)),
+)
+_SINE = Tolerance(
+    "an argument reduced exactly, then a polynomial: 4 ulp, and an absolute amount beside the zeros but for x = 0",
+    ulps=(4, 4),
+    floor=(lambda x: 5e-7 * at_most(1, x), lambda x: 1e-6 * at_most(1, x)),
+)
+_COSINE = Tolerance("as for the sine", ulps=(4, 4), floor=(5e-7, 1e-6))
+_SUM = Tolerance("a sum in float32, of any length and in any order", share=2e-6)
+_PRODUCT = Tolerance(
+    "each factor rounds once, by a unit at most; of results below 1e-36 a part may have been subnormal",
+    share=2.0**-23,
+    floor=(1e-36, 1e-36),
+)
+_SPREAD = Tolerance("its magnitude says why", share=1.0)
+_SOFTMAX = Tolerance(
+    "4 ulp of exp, of which WGSL promises less, a division, and 2e-6 of the sum",
+    ulps=(softmax_ulps(lambda d: 4), softmax_ulps(exp_ulps)),
+    share=2e-6,
+)
+_LOG_SOFTMAX = Tolerance(
+    "two subtractions, and a logarithm of a sum, whose 2e-6 are absolute here, as are 2^-21 of WGSL's log",
+    ulps=(4, 6),
+    floor=(2.5e-6, 3e-6),
+)
+_NORM = Tolerance("2e-6 for a sum, of which the root keeps half, and for the scaling of the result", share=2e-6)
+_ROTATION = Tolerance("two products and a sum, of a unit each", share=2.0**-22)
 CONVERSION = Tolerance(
     "a CPU rounds to nearest; WGSL lets a GPU take either neighbour", ulps=(0.5, 1), narrow_ulps=(0.5, 1)
 )
+
+
+class Whole(tuple):
+    """The shape of an operand of small whole numbers."""
+
+    __slots__ = ()
+
+
+RESULT = (6, 5)
 
 
 @dataclass(frozen=True)
@@ -83,21 +225,389 @@ class Operation:
 
     oracle: Callable  # of float64, or of wide integers
     tolerance: Tolerance
-    operands: tuple  # shapes of operands that give a result of shape RESULT
+    operands: tuple  # their shapes, or arrays whose dtype has no part in the result's; they give a result of `shape`
+    takes: str = "fib"  # floats, integers, bools; the others are a DTypeError,
+    unspoken: str = ""  # but for these, of which nothing is said
+    result: Callable = same
+    arguments: dict = field(default_factory=dict)  # with which the shared tests call it
+    shape: tuple = RESULT
     elementwise: bool = True
+    passed: Callable = lambda function, operands, **arguments: function(*operands, **arguments)
+    magnitude: Callable | None = None  # what `share` is of; by default the oracle of the operands' magnitudes
+    tiny: float = SMALLEST_NORMAL  # below this a GPU may compute with zero
+    divides: bool = False  # by its last operand, perhaps by way of the reciprocal
+    quotient: bool = False  # rounds a quotient to a whole number, so that the last unit of an operand may decide
+
+    def is_fixed(self, place):
+        return place < len(self.operands) and not isinstance(self.operands[place], tuple)
+
+    @property
+    def dtypes(self):
+        """What the shared tests use: a dtype of 32 bits, and a narrow one."""
+        return (FLOAT32, FLOAT16) if "f" in self.takes else (INT32, np.dtype(np.int8))
+
+    def accepts(self, dtype):
+        return kind(dtype) in self.takes
+
+    def refuses(self, dtype):
+        return kind(dtype) not in self.takes + self.unspoken
 
 
-RESULT = (6, 5)
-# An entry here puts an operation under the tests that all of its kind share.
+def operands_of(op, dtype=None):
+    """Operands that give a result of shape `OPERATIONS[op].shape`."""
+    operation = OPERATIONS[op]
+    dtype = dtype or operation.dtypes[0]
+    return [
+        item if not isinstance(item, tuple) else (small if isinstance(item, Whole) else sample)(dtype, item, seed)
+        for seed, item in enumerate(operation.operands)
+    ]
+
+
+# Oracles of more than a line
+
+
+erf = np.vectorize(math.erf, otypes=[float])
+erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def gelu_argument(x):
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+
+
+def gelu(x, approximate="none"):
+    """With 1 + tanh(u) as 2 / (1 + exp(-2u)), and 1 + erf(x) as erfc(-x), which keep the negative tail."""
+    return x * 0.5 * erfc(-x / math.sqrt(2)) if approximate == "none" else x / (1 + np.exp(-2 * gelu_argument(x)))
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def power(x1, x2):
+    """Of integers with a negative exponent: what is left of the fraction when it is cut off, as 1 / 0 is 0."""
+    if x1.dtype.kind == "f":
+        return np.power(x1, x2)
+    of_fraction = np.where(np.abs(x1) == 1, np.power(x1, x2 % 2), 0)
+    return np.where(x2 < 0, of_fraction, np.power(x1, np.maximum(x2, 0)))
+
+
+def left_shift(x1, x2):
+    return np.where((x2 >= 0) & (x2 < 63), x1 << np.clip(x2, 0, 62), 0)
+
+
+def right_shift(x1, x2):
+    return x1 >> np.where((x2 >= 0) & (x2 < 63), x2, 63)
+
+
+def clip(x, low=None, high=None, **bounds):
+    low, high = bounds.get("min", low), bounds.get("max", high)
+    x = x if low is None else np.maximum(x, low)
+    return x if high is None else np.minimum(x, high)
+
+
+def axes_of(x, axis):
+    return tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(np.array(axis, int)) % max(x.ndim, 1))
+
+
+def count(x, axis):
+    """How many elements are reduced to one."""
+    return math.prod(x.shape[axis] for axis in axes_of(x, axis))
+
+
+def mean(x, axis=None, keepdims=False):
+    return np.sum(x, axis, keepdims=keepdims) / np.float64(count(x, axis))
+
+
+def var(x, axis=None, correction=0.0, keepdims=False):
+    square = np.square(x - mean(x, axis, keepdims=True))
+    return np.sum(square, axis, keepdims=keepdims) / np.float64(max(count(x, axis) - correction, 0))
+
+
+def std(x, **arguments):
+    return np.sqrt(var(x, **arguments))
+
+
+def of_mean(x, axis, keepdims):
+    """An error of four half units in the mean, and in the differences from it."""
+    return 2.0**-22 * np.max(np.abs(x), axis, keepdims=keepdims, initial=0)
+
+
+def var_error(x, axis=None, correction=0.0, keepdims=False):
+    """1e-5, as for a sum and squares of differences, and the square of what is off in each difference."""
+    lost = count(x, axis) / np.float64(max(count(x, axis) - correction, 0))
+    return 1e-5 * var(x, axis, correction, keepdims) + lost * of_mean(x, axis, keepdims) ** 2
+
+
+def std_error(x, axis=None, correction=0.0, keepdims=False):
+    lost = count(x, axis) / np.float64(max(count(x, axis) - correction, 0))
+    return 1e-5 * std(x, axis=axis, correction=correction, keepdims=keepdims) + (
+        np.sqrt(lost) * of_mean(x, axis, keepdims)
+    )
+
+
+def prod_error(x, axis=None, keepdims=False):
+    return count(x, axis) * np.abs(np.prod(x, axis, keepdims=keepdims))
+
+
+def softmax(x, axis=-1):
+    powers = np.exp(x - np.max(x, axis, keepdims=True, initial=-np.inf))
+    return powers / np.sum(powers, axis, keepdims=True)
+
+
+def log_softmax(x, axis=-1):
+    difference = x - np.max(x, axis, keepdims=True, initial=-np.inf)
+    return difference - np.log(np.sum(np.exp(difference), axis, keepdims=True))
+
+
+def scaled(x, weight, bias):
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def rms_norm(x, weight=None, bias=None, eps=1e-5):
+    return scaled(x / np.sqrt(mean(np.square(x), -1, keepdims=True) + eps), weight, bias)
+
+
+def layer_norm(x, weight=None, bias=None, eps=1e-5):
+    return scaled((x - mean(x, -1, keepdims=True)) / np.sqrt(var(x, -1, keepdims=True) + eps), weight, bias)
+
+
+def layer_norm_error(x, weight=None, bias=None, eps=1e-5):
+    """2e-6 of what is added up, in units of which the error of the mean is 1/8."""
+    size = np.abs(layer_norm(x, eps=eps)) + of_mean(x, -1, True) / 2e-6 / np.sqrt(var(x, -1, keepdims=True) + eps)
+    return scaled(size, *(part if part is None else np.abs(part) for part in (weight, bias)))
+
+
+def grouped(norm):
+    """Layer norm of the groups of channels, which are axis 1."""
+
+    def oracle(x, weight=None, bias=None, groups=1, eps=1e-5):
+        channels = x.shape[1]
+        of_groups = norm(x.reshape(x.shape[0], groups, math.prod(x.shape[1:]) // groups), eps=eps).reshape(x.shape)
+        per_channel = [
+            part if part is None else part.reshape(channels, *(1,) * (x.ndim - 2)) for part in (weight, bias)
+        ]
+        if norm is layer_norm_error:
+            per_channel = [part if part is None else np.abs(part) for part in per_channel]
+        return scaled(of_groups, *per_channel)
+
+    return oracle
+
+
+def rotated(minus):
+    """(a, b) becomes (a cos - b sin, a sin + b cos)."""
+
+    def oracle(x, cos, sin, interleaved=False, rotary_dim=None):
+        dim = x.shape[-1] if rotary_dim is None else rotary_dim
+        turning, rest = x[..., :dim], x[..., dim:]
+        a, b = (turning[..., ::2], turning[..., 1::2]) if interleaved else np.split(turning, 2, axis=-1)
+        pair = minus(a * cos, b * sin), a * sin + b * cos
+        turned = np.stack(pair, -1).reshape(x[..., :dim].shape) if interleaved else np.concatenate(pair, -1)
+        return np.concatenate([turned, rest], -1)
+
+    return oracle
+
+
+# The table. An entry here puts an operation under the tests that all of its kind share.
+
+
+def _unary(oracle, tolerance, **rest):
+    return Operation(oracle, tolerance, ((6, 5),), **rest)
+
+
+def _binary(oracle, tolerance, **rest):
+    return Operation(oracle, tolerance, ((6, 5), (5,)), **rest)
+
+
+def _along(oracle, tolerance=_EXACT, **rest):
+    """The middle of three axes goes."""
+    return Operation(oracle, tolerance, ((6, 4, 5),), arguments={"axis": 1}, elementwise=False, **rest)
+
+
+def _rows(oracle, tolerance, operands=((6, 5),), **rest):
+    """Every row by itself."""
+    return Operation(oracle, tolerance, operands, takes="f", elementwise=False, **rest)
+
+
+_FLOATING = {"result": to_float}
+_NEURAL = {"takes": "f"}
+_ANSWER = {"result": to_bool}
+
+
+def as_list(function, operands, **arguments):
+    return function(list(operands), **arguments)
+
+
+def groups_second(function, operands, *, groups, **arguments):
+    return function(operands[0], groups, *operands[1:], **arguments)
+
+
+def bias_named(function, operands, **arguments):
+    return function(*operands[:2], bias=operands[2] if len(operands) > 2 else None, **arguments)
+
+
 OPERATIONS = {
-    "add": Operation(np.add, _ROUNDED_ONCE, ((6, 5), (5,))),
-    "subtract": Operation(np.subtract, _ROUNDED_ONCE, ((6, 1), (1, 5))),
+    # One operand
+    "abs": _unary(np.abs, _EXACT),
+    "bitwise_invert": _unary(np.invert, _EXACT, takes="ib"),
+    "ceil": _unary(np.ceil, _EXACT, takes="fi", unspoken="b"),
+    "cos": _unary(np.cos, _COSINE, **_FLOATING),
+    "erf": _unary(erf, Tolerance("4 ulp; on GPUs built on exp", ulps=(4, erf_ulps)), **_NEURAL),
+    "exp": _unary(np.exp, _EXPONENTIAL, **_FLOATING),
+    "exp2": _unary(np.exp2, _EXPONENTIAL, **_FLOATING),
+    "expm1": _unary(np.expm1, Tolerance("4 ulp; on GPUs built on exp", ulps=(4, expm1_ulps)), **_FLOATING),
+    "floor": _unary(np.floor, _EXACT, takes="fi", unspoken="b"),
+    "gelu": _unary(
+        gelu,
+        Tolerance(
+            "4 ulp, built on exp; results below 1e-36 may be 0, since exp underflows",
+            ulps=(gelu_ulps(lambda t: 0), gelu_ulps(exp_ulps)),
+            floor=(1e-36, 1e-36),
+        ),
+        **_NEURAL,
+    ),
+    "isfinite": _unary(np.isfinite, _EXACT, **_ANSWER),
+    "isinf": _unary(np.isinf, _EXACT, **_ANSWER),
+    "isnan": _unary(np.isnan, _EXACT, **_ANSWER),
+    "log": _unary(np.log, _LOGARITHM, **_FLOATING),
+    "log1p": _unary(
+        np.log1p,
+        Tolerance(
+            "4 ulp; on GPUs log(1 + x), where that is accurate enough: an absolute 2^-21, but for small x",
+            ulps=(4, 8),
+            floor=(0, lambda x: np.where((np.abs(x) > 0.1) & (np.abs(x - 0.25) <= 0.75), 2.0**-21, 0)),
+        ),
+        **_FLOATING,
+    ),
+    "log2": _unary(np.log2, _LOGARITHM, **_FLOATING),
+    "logical_not": _unary(np.logical_not, _EXACT, **_ANSWER),
+    "negative": _unary(np.negative, _EXACT, takes="fi"),
+    "reciprocal": _unary(lambda x: 1 / x, _DIVISION, divides=True, **_FLOATING),
+    "relu": _unary(lambda x: np.maximum(x, 0), _EXACT, takes="fi"),
+    "round": _unary(np.round, _EXACT, takes="fi", unspoken="b"),
+    "rsqrt": _unary(lambda x: 1 / np.sqrt(x), _INVERSE_ROOT, **_NEURAL),
+    "sigmoid": _unary(
+        lambda x: 1 / (1 + np.exp(-x)),
+        Tolerance(
+            "4 ulp, built on exp(-x), which overflows from x = -88.7 on, where the true value is below 3e-39",
+            ulps=(4, lambda x: 4 + 2 * exp_ulps(x) / (1 + np.exp(x))),
+            floor=(3e-39, 0),
+        ),
+        **_NEURAL,
+    ),
+    "sign": _unary(np.sign, _EXACT, takes="fi"),
+    "silu": _unary(silu, _BUILT_ON_EXP, **_NEURAL),
+    "sin": _unary(np.sin, _SINE, **_FLOATING),
+    "softplus": _unary(
+        lambda x: np.logaddexp(0, x),
+        Tolerance(
+            "4 ulp; on GPUs by exp(-|x|), and by log as log1p is",
+            ulps=(4, softplus_ulps),
+            floor=(0, lambda x: np.where(np.abs(x) < 2.4, 2.0**-21, 0)),
+        ),
+        **_NEURAL,
+    ),
+    "sqrt": _unary(np.sqrt, _SQUARE_ROOT, **_FLOATING),
+    "squared_relu": _unary(lambda x: np.maximum(x, 0) ** 2, _ROUNDED_ONCE, takes="fi"),
+    "tanh": _unary(np.tanh, Tolerance("4 ulp; on GPUs built on exp", ulps=(4, tanh_ulps)), **_FLOATING),
+    "trunc": _unary(np.trunc, _EXACT, takes="fi", unspoken="b"),
+    # Two operands
+    "add": _binary(np.add, _ROUNDED_ONCE),
+    "bitwise_and": _binary(np.bitwise_and, _EXACT, takes="ib"),
+    "bitwise_left_shift": Operation(left_shift, _EXACT, ((6, 5), Whole((5,))), takes="i"),
+    "bitwise_or": _binary(np.bitwise_or, _EXACT, takes="ib"),
+    "bitwise_right_shift": Operation(right_shift, _EXACT, ((6, 5), Whole((5,))), takes="i"),
+    "bitwise_xor": _binary(np.bitwise_xor, _EXACT, takes="ib"),
+    "divide": _binary(np.divide, _DIVISION, divides=True, **_FLOATING),
+    "equal": Operation(np.equal, _EXACT, (Whole((6, 5)), Whole((5,))), **_ANSWER),
+    "floor_divide": _binary(np.floor_divide, _DIVISION, takes="fi", divides=True, quotient=True),
+    "greater": _binary(np.greater, _EXACT, **_ANSWER),
+    "greater_equal": Operation(np.greater_equal, _EXACT, (Whole((6, 5)), Whole((5,))), **_ANSWER),
+    "less": _binary(np.less, _EXACT, **_ANSWER),
+    "less_equal": Operation(np.less_equal, _EXACT, (Whole((6, 5)), Whole((5,))), **_ANSWER),
+    "logical_and": Operation(np.logical_and, _EXACT, (Whole((6, 5)), Whole((5,))), **_ANSWER),
+    "logical_or": Operation(np.logical_or, _EXACT, (Whole((6, 5)), Whole((5,))), **_ANSWER),
+    "logical_xor": Operation(np.logical_xor, _EXACT, (Whole((6, 5)), Whole((5,))), **_ANSWER),
+    "maximum": _binary(np.maximum, _EXACT),
+    "minimum": _binary(np.minimum, _EXACT),
     "multiply": Operation(np.multiply, _ROUNDED_ONCE, ((6, 5), (6, 5))),
-    "silu": Operation(lambda x: x / (1 + np.exp(-x)), _BUILT_ON_EXP, ((6, 5),)),
+    "not_equal": Operation(np.not_equal, _EXACT, (Whole((6, 5)), Whole((5,))), **_ANSWER),
+    "power": _binary(
+        power,
+        Tolerance("4 ulp; on GPUs exp2(x2 log2 |x1|), with the errors of both", ulps=(4, power_ulps)),
+        takes="fi",
+    ),
+    "remainder": _binary(
+        np.remainder,
+        Tolerance(
+            "a remainder is exact, and the divisor may be added to it; on GPUs x1 - x2 floor(x1 / x2), with the error "
+            "of the product",
+            ulps=(1, 1),
+            floor=(0, lambda x1, x2: 4 * ulp(x1, FLOAT32)),
+        ),
+        takes="fi",
+        divides=True,
+        quotient=True,
+    ),
+    "subtract": Operation(np.subtract, _ROUNDED_ONCE, ((6, 1), (1, 5)), takes="fi"),
+    "swiglu": _binary(lambda gate, up: silu(gate) * up, _SWIGLU, tiny=4 * SMALLEST_NORMAL, **_NEURAL),
+    # Three
+    "clip": Operation(clip, _EXACT, ((6, 5), (6, 1), (5,)), takes="fi", unspoken="b"),
+    "where": Operation(np.where, _EXACT, (sample(BOOL, (6, 1)), (6, 5), (5,))),
+    # Along axes
+    "all": _along(np.all, **_ANSWER),
+    "any": _along(np.any, **_ANSWER),
+    "argmax": _along(np.argmax, result=to_index),
+    "argmin": _along(np.argmin, result=to_index),
+    "cumsum": Operation(np.cumsum, _SUM, ((6, 5),), arguments={"axis": 1}, result=to_sum, elementwise=False),
+    "max": _along(np.max),
+    "mean": _along(mean, _SUM, **_FLOATING),
+    "min": _along(np.min),
+    "prod": _along(np.prod, _PRODUCT, result=to_sum, magnitude=prod_error),
+    "std": _along(std, _SPREAD, magnitude=std_error, **_FLOATING),
+    "sum": _along(np.sum, _SUM, result=to_sum),
+    "var": _along(var, _SPREAD, magnitude=var_error, **_FLOATING),
+    # Rows
+    "group_norm": Operation(
+        grouped(layer_norm), _NORM, ((6, 4, 3), (4,), (4,)), arguments={"groups": 2}, takes="f", shape=(6, 4, 3),
+        elementwise=False, magnitude=grouped(layer_norm_error), passed=groups_second,
+    ),
+    "l2_norm": _rows(
+        lambda x, eps: x / np.sqrt(np.sum(np.square(x), -1, keepdims=True) + eps), _NORM, arguments={"eps": 1e-6}
+    ),
+    "layer_norm": _rows(layer_norm, _NORM, ((6, 5), (5,), (5,)), magnitude=layer_norm_error),
+    "log_softmax": _rows(log_softmax, _LOG_SOFTMAX),
+    "rms_norm": _rows(rms_norm, _NORM, ((6, 5), (5,), (5,)), passed=bias_named),
+    "softmax": _rows(softmax, _SOFTMAX, magnitude=softmax),
     "matmul_vec": Operation(
         lambda w, x: np.matmul(w, x[..., None])[..., 0], _SUM, ((6, 5, 3), (3,)), elementwise=False
     ),
-}
+    "rope": Operation(
+        rotated(np.subtract), _ROTATION, ((6, 4), sample(FLOAT32, (6, 2), 1), sample(FLOAT32, (6, 2), 2)),
+        takes="f", shape=(6, 4), elementwise=False,
+        magnitude=lambda x, cos, sin, **arguments: rotated(np.add)(*map(np.abs, (x, cos, sin)), **arguments),
+    ),
+    # Shapes
+    "concat": Operation(
+        lambda *tensors, axis=0: np.concatenate(tensors, axis), _EXACT, ((2, 5), (1, 5), (3, 5)), elementwise=False,
+        passed=as_list,
+    ),
+    "embedding": Operation(
+        lambda table, ids: table[ids], _EXACT, ((7, 5), np.array([3, 0, 6, 6, -1, 2], np.int32)), elementwise=False
+    ),
+    "stack": Operation(
+        lambda *tensors, axis=0: np.stack(tensors, axis), _EXACT, ((6,),) * 5, arguments={"axis": 1},
+        elementwise=False, passed=as_list,
+    ),
+    "take": Operation(
+        np.take, _EXACT, ((6, 7), np.array([3, 0, 6, -7, 3], np.int32)), arguments={"axis": 1}, elementwise=False
+    ),
+}  # fmt: skip
+
+
+def call(op, operands, **arguments):
+    """The operation of operands as they are given."""
+    return OPERATIONS[op].passed(getattr(gk, op), operands, **arguments)
 
 
 def ulp(value, dtype):
@@ -113,62 +623,132 @@ def round_to(value, dtype):
         return np.asarray(value).astype(dtype)
 
 
-def assert_close(got, want, op, dtype, magnitude=0.0, *, gpu=False, operands=()):
-    """`got`, of this dtype, is `want` (float64, or wide integers) but for the tolerance of the operation."""
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.dtype == dtype, f"{op}: {got.dtype}, not {dtype}"
-    assert got.shape == want.shape, f"{op}: shape {got.shape}, not {want.shape}"
+def readings(op, operands):
+    """What a GPU may take the operands of an elementwise operation for.
+
+    Subnormal numbers of float32 for zero, and zero for zero of the other sign. Where it divides by way of the
+    reciprocal, divisors whose reciprocal is subnormal for infinity. And a quotient that is rounded may be any other
+    within its error.
+    """
+    operation = OPERATIONS[op]
+    choices = []
+    for operand in operands:
+        choices.append([operand])
+        if operand is not None and operand.dtype.kind == "f" and (zeros := np.abs(operand) < operation.tiny).any():
+            choices[-1] += [np.where(zeros, zero, operand) for zero in (0.0, -0.0)]
+    divisor = operands[-1]
+    if operation.divides and (huge := np.abs(divisor) > 2.0**126).any():
+        choices[-1].append(np.where(huge, np.copysign(np.inf, divisor), divisor))
+    if operation.quotient:
+        choices[0] += [operands[0] * (1 + error) for error in (2.0**-22, -(2.0**-22))]
+    return list(itertools.product(*choices))[1:]
+
+
+def compare(got, want, op, dtype, magnitude, gpu, operands, arguments):
+    """Where `got` is right, how far it is off, and how far it may be."""
     rounded = round_to(want, dtype)
     if dtype not in FLOATS:
-        np.testing.assert_array_equal(got, rounded, err_msg=f"{op} of {dtype}")
-        return
-
+        return got == rounded, np.zeros(got.shape), np.zeros(got.shape)
     finite = np.where(np.isfinite(want), want, 0)
     largest = float(ml_dtypes.finfo(dtype).max)
+    tolerance = CONVERSION if op == "astype" else OPERATIONS[op].tolerance
+    allowed = tolerance.allowed(finite, dtype, magnitude, gpu, operands, arguments)
+    allowed = np.nan_to_num(np.broadcast_to(allowed, want.shape), nan=0, posinf=np.inf)
+    value = got.astype(np.float64)
+    # Beside a finite true value an infinity counts as the number one step above the largest.
+    error = np.abs(np.where(np.isinf(value), np.copysign(largest + ulp(largest, dtype), value), value) - want)
+    right = (value == rounded.astype(np.float64)) | (np.isnan(value) & np.isnan(want))
+    return right | (np.isfinite(want) & (error <= allowed)), error, allowed
+
+
+def assert_close(got, want, op, dtype, magnitude=0.0, *, gpu=False, operands=(), arguments=None):
+    """`got`, of this dtype, is `want` (float64, or wide integers) but for the tolerance of the operation."""
+    got, want, arguments = np.asarray(got), np.asarray(want), arguments or {}
+    assert got.dtype == dtype, f"{op}: {got.dtype}, not {dtype}"
+    assert got.shape == want.shape, f"{op}: shape {got.shape}, not {want.shape}"
     with np.errstate(all="ignore"):
+        right, error, allowed = compare(got, want, op, dtype, magnitude, gpu, operands, arguments)
+        if not right.all() and gpu and op != "astype" and OPERATIONS[op].elementwise:
+            for reading in readings(op, operands):
+                other = OPERATIONS[op].oracle(*reading, **arguments)
+                right = right | compare(got, other, op, dtype, magnitude, gpu, reading, arguments)[0]
+    if right.all():
+        return
+    first = np.unravel_index(np.argmin(right), right.shape)
+    message = (
+        f"{op} of {dtype}: {np.count_nonzero(~right)} of {right.size} wrong, the first at {list(map(int, first))}: "
+        f"{got[first]!r}, not {want[first]!r}"
+    )
+    if len(operands) and all(operand is None or operand.dtype.kind in "fiub" for operand in operands):
+        message += f"; {describe(op, operands, arguments, want.shape, first)}"
+    if dtype in FLOATS:
+        unit = ulp(np.where(np.isfinite(want), want, 0), dtype)
         tolerance = CONVERSION if op == "astype" else OPERATIONS[op].tolerance
-        allowed = np.broadcast_to(tolerance.allowed(finite, dtype, magnitude, gpu, operands), want.shape)
-        value = got.astype(np.float64)
-        # Beside a finite true value an infinity counts as the number one step above the largest.
-        error = np.abs(np.where(np.isinf(value), np.copysign(largest + ulp(largest, dtype), value), value) - want)
-        right = (value == rounded.astype(np.float64)) | (np.isnan(value) & np.isnan(want))
-        right |= np.isfinite(want) & (error <= allowed)
-    if not right.all():
-        unit = ulp(finite, dtype)
-        first = np.unravel_index(np.argmin(right), right.shape)
-        raise AssertionError(
-            f"{op} of {dtype}: {np.count_nonzero(~right)} of {right.size} wrong, the first at {list(map(int, first))}: "
-            f"{value[first]!r}, not {want[first]!r}: off by {error[first] / unit[first]:.3g} ulp, where "
-            f"{allowed[first] / unit[first]:.3g} are allowed ({tolerance.reason})"
+        message += (
+            f"; off by {error[first] / unit[first]:.3g} ulp, where {allowed[first] / unit[first]:.3g} are allowed "
+            f"({tolerance.reason})"
         )
+    raise AssertionError(message)
+
+
+def describe(op, operands, arguments, shape, place):
+    """The operands of an element, or their shapes."""
+    if op in OPERATIONS and OPERATIONS[op].elementwise:
+        return f"of {[None if x is None else np.broadcast_to(x, shape)[place].item() for x in operands]} {arguments}"
+    return f"of shapes {[None if x is None else x.shape for x in operands]} {arguments}"
 
 
 def widen(operand, dtype):
     """The operand as the operation sees it, in a type where the oracle is exact or nearly so."""
+    if operand is None:
+        return None
     operand = native(operand)
     if dtype == BOOL:
         return operand
     return round_to(round_to(operand, dtype), np.float64) if dtype in FLOATS else operand.astype(np.int64)
 
 
-def assert_right(op, got, *operands, device):
+def common_dtype(op, operands):
+    """By promotion of all that has a part in it."""
+    taking_part = [
+        native(operand).dtype
+        for place, operand in enumerate(operands)
+        if operand is not None and not OPERATIONS[op].is_fixed(place)
+    ]
+    return functools.reduce(promote, taking_part)
+
+
+def assert_right(op, got, *operands, device, **arguments):
     """`got` is what the operation gives for these NumPy operands: its dtype, its shape, its values."""
-    dtype = functools.reduce(promote, (native(operand).dtype for operand in operands))
-    wide = [widen(operand, dtype) for operand in operands]
+    operation = OPERATIONS[op]
+    dtype = common_dtype(op, operands)
+    computed = to_float(dtype) if operation.result is to_float else dtype
+    wide = [
+        widen(operand, native(operand).dtype if operation.is_fixed(place) else computed)
+        for place, operand in enumerate(operands)
+    ]
     with np.errstate(all="ignore"):
-        want = OPERATIONS[op].oracle(*wide)
-        magnitude = OPERATIONS[op].oracle(*map(np.abs, wide)) if OPERATIONS[op].tolerance.share else 0.0
-    assert_close(got, want, op, dtype, magnitude, gpu=is_gpu(device), operands=wide)
+        want = operation.oracle(*wide, **arguments)
+        magnitude = 0.0
+        if operation.magnitude:
+            magnitude = operation.magnitude(*wide, **arguments)
+        elif operation.tolerance.share:
+            magnitude = operation.oracle(*(x if x is None else np.abs(x) for x in wide), **arguments)
+    gpu = is_gpu(device)
+    assert_close(got, want, op, operation.result(dtype), magnitude, gpu=gpu, operands=wide, arguments=arguments)
 
 
-def check(device, op, *operands):
+def check(device, op, *operands, **arguments):
     """Runs the operation on NumPy arrays and on tensors made of them; both must be right, each in its own type."""
-    call = getattr(gk, op)
-    from_numpy = call(*operands, device=device)
-    assert isinstance(from_numpy, np.ndarray | np.generic)
-    assert_right(op, from_numpy, *operands, device=device)
+    from_numpy = call(op, operands, **arguments, device=device)
+    assert isinstance(from_numpy, np.ndarray)
+    assert_right(op, from_numpy, *operands, device=device, **arguments)
 
-    from_tensors = call(*(gk.asarray(operand, device=device) for operand in operands))
+    from_tensors = call(op, tensors_of(operands, device), **arguments)
     assert isinstance(from_tensors, gk.Tensor)
     assert from_tensors.device == device
-    assert_right(op, from_tensors.numpy(), *operands, device=device)
+    assert_right(op, from_tensors.numpy(), *operands, device=device, **arguments)
+
+
+def tensors_of(operands, device):
+    return [operand if operand is None else gk.asarray(operand, device=device) for operand in operands]

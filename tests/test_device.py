@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpukern as gk
+from oracles import OPERATIONS
 from processes import run_python, run_script
 
 DEVICES = gk.devices()
@@ -125,6 +126,45 @@ def test_explain_says_why_a_software_adapter_was_passed_over():
     for device in SOFTWARE:
         lines = [line for line in gk.explain().splitlines() if device.name in line]
         assert any("software" in line.lower() for line in lines)
+
+
+def test_explain_of_an_operation():
+    """Where NumPy arrays of these shapes would be computed, and how long the CPU and a GPU are thought to take."""
+    text = gk.explain("softmax", (4096, 4096))
+    first, *estimates = text.splitlines()
+    assert "softmax" in first
+    assert "(4096, 4096)" in first
+    assert any(device.id in first for device in DEVICES)
+    timed = [line for line in estimates if re.search(r"\d ?(ns|µs|us|ms|s)\b", line)]
+    assert any("cpu" in line for line in timed), text
+    assert any("GPU" in line or re.search(r"(vulkan|metal|dx12|gl):\d", line) for line in timed), text
+    assert gk.explain("softmax", (4, 4)) != text
+    assert "(4096,)" in gk.explain("matmul_vec", (4096, 4096), (4096,))
+
+
+def test_explain_of_an_operation_says_who_asked(plain_device):
+    with gk.use_device(plain_device):
+        assert plain_device.id in gk.explain("add", (3, 4), (4,)).splitlines()[0]
+
+
+def test_every_operation_can_be_explained():
+    for name, operation in OPERATIONS.items():
+        shapes = [item if isinstance(item, tuple) else item.shape for item in operation.operands]
+        assert name in gk.explain(name, *shapes)
+
+
+@pytest.mark.parametrize("name", ["sotfmax", "", "asarray", "explain", "Tensor"])
+def test_explain_of_no_operation(name):
+    with pytest.raises(gk.ArgumentError, match="explain") as caught:
+        gk.explain(name, (3, 4))
+    for word in (name, "softmax", "matmul_vec", "add"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(-1, 4), "text", None, 2.5, ((2, 3), "x")], ids=repr)
+def test_explain_of_no_shape(shape):
+    with pytest.raises((gk.ShapeError, gk.ArgumentError, TypeError)):
+        gk.explain("softmax", shape)
 
 
 def test_the_environment_chooses(plain_device):

@@ -1,11 +1,14 @@
 """The tests' own measure: what it must let pass, and what it must not."""
 
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 import pytest
 
 from arrays import (
     BFLOAT16,
+    BOOL,
     DTYPES,
     FLOAT16,
     FLOAT32,
@@ -18,7 +21,18 @@ from arrays import (
     native,
     sample,
 )
-from oracles import assert_close, promote, ulp
+from oracles import (
+    OPERATIONS,
+    assert_close,
+    assert_right,
+    common_dtype,
+    operands_of,
+    promote,
+    round_to,
+    to_float,
+    ulp,
+    widen,
+)
 
 floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 BITS = {FLOAT32: np.uint32, FLOAT16: np.uint16, BFLOAT16: np.uint16}
@@ -58,6 +72,55 @@ def test_one_place_is_close_and_three_are_not(dtype):
         assert is_close(place, place.astype(np.float64))
         assert is_close(next_after(place, dtype, 1), place.astype(np.float64))
         assert not is_close(next_after(place, dtype, 3), place.astype(np.float64))
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+@pytest.mark.parametrize("backend", ["cpu", "vulkan"])
+def test_every_oracle_is_within_its_own_tolerance(op, backend):
+    """Rounded to the dtype of the result it passes, of the shape that the table says; one far off does not."""
+    operation = OPERATIONS[op]
+    device = SimpleNamespace(backend=backend)
+    for dtype in filter(operation.accepts, DTYPES):
+        operands = operands_of(op, dtype)
+        common = common_dtype(op, operands)
+        computed = to_float(common) if operation.result is to_float else common
+        wide = [
+            widen(operand, operand.dtype if operation.is_fixed(place) else computed)
+            for place, operand in enumerate(operands)
+        ]
+        with np.errstate(all="ignore"):
+            got = round_to(operation.oracle(*wide, **operation.arguments), operation.result(common))
+        assert got.shape == operation.shape
+        assert_right(op, got, *operands, device=device, **operation.arguments)
+        wrong = ~got if got.dtype == BOOL else np.where(got.astype(float) == np.inf, 1, got * 2 + 1).astype(got.dtype)
+        with pytest.raises(AssertionError, match=op):
+            assert_right(op, wrong, *operands, device=device, **operation.arguments)
+
+
+def test_a_gpu_may_flush_what_a_cpu_must_keep():
+    x = np.float32([1e-40, -1e-40, 1.0])
+    for backend, right in (("cpu", False), ("vulkan", True)):
+        device = SimpleNamespace(backend=backend)
+        for op, flushed in (("reciprocal", [np.inf, np.inf, 1]), ("rsqrt", [np.inf, np.nan, 1]), ("sign", [0, 0, 1])):
+            got = np.float32(flushed)
+            try:
+                assert_right(op, got, x, device=device)
+            except AssertionError:
+                assert not right, op
+            else:
+                assert right, op
+        with pytest.raises(AssertionError):
+            assert_right("reciprocal", np.float32([0, 0, 1]), x, device=device)
+
+
+def test_what_a_quotient_is_rounded_to():
+    """A GPU may find the neighbour where the quotient is nearly whole, but nowhere else."""
+    gpu, x, y = SimpleNamespace(backend="vulkan"), np.float32([2.1, 2.2]), np.float32([0.7, 0.7])
+    assert_right("floor_divide", np.float32([2, 3]), x, y, device=gpu)
+    assert_right("floor_divide", np.float32([3, 3]), x, y, device=gpu)
+    for wrong in ([3, 4], [3, 2], [1, 3]):
+        with pytest.raises(AssertionError):
+            assert_right("floor_divide", np.float32(wrong), x, y, device=gpu)
 
 
 @floats

@@ -21,6 +21,8 @@ CLASSES = [name for name in PUBLIC if isinstance(getattr(gk, name), type)]
 NAMES = {
     *("asarray", "empty", "zeros", "ones", "full", "arange"),
     *OPERATIONS,
+    *("transpose", "permute_dims", "matrix_transpose", "reshape", "broadcast_to", "expand_dims", "squeeze"),
+    *("astype", "copy", "rope_tables"),
     *("devices", "default_device", "get_device", "use_device", "is_available", "explain", "synchronize"),
     *("profile", "config", "Tensor", "Device", "Memory"),
     *("Error", "ShapeError", "DTypeError", "DeviceError", "DeviceNotFoundError", "DeviceLostError"),
@@ -92,13 +94,45 @@ def test_every_function_has_a_signature(name):
     assert inspect.signature(getattr(gk, name)) is not None
 
 
+REQUIRED = inspect.Parameter.empty
+_KEEPDIMS = {"axis": None, "keepdims": False}
+_SPREAD = {"axis": None, "|": None, "correction": 0, "keepdims": False}
+# What operations take beside operands that must be given; a bar stands before what must be named.
+OPTIONS = {
+    "gelu": {"approximate": "none"},
+    "clip": {"min": None, "max": None},
+    **dict.fromkeys(("sum", "prod", "max", "min", "any", "all", "mean", "argmax", "argmin"), _KEEPDIMS),
+    "var": _SPREAD,
+    "std": _SPREAD,
+    "cumsum": {"axis": None},
+    "softmax": {"axis": -1},
+    "log_softmax": {"axis": -1},
+    "rms_norm": {"weight": None, "|": None, "bias": None, "eps": 1e-5},
+    "layer_norm": {"weight": None, "bias": None, "|": None, "eps": 1e-5},
+    "group_norm": {"groups": REQUIRED, "weight": None, "bias": None, "|": None, "eps": 1e-5},
+    "l2_norm": {"|": None, "eps": 1e-12},
+    "rope": {"|": None, "interleaved": False, "rotary_dim": None},
+    "concat": {"axis": 0},
+    "stack": {"axis": 0},
+    "take": {"axis": None},
+}
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_takes_out_and_device(name):
-    parameters = inspect.signature(getattr(gk, name)).parameters
-    assert {"out", "device"} <= parameters.keys()
-    for parameter in parameters.values():
-        named = parameter.name in ("out", "device")
-        assert parameter.kind == (parameter.KEYWORD_ONLY if named else parameter.POSITIONAL_ONLY)
+def test_signatures(name):
+    """Operands by position, options by position or name, and `out` and `device` at the end by name alone."""
+    parameters = list(inspect.signature(getattr(gk, name)).parameters.values())
+    options = OPTIONS.get(name, {}) | {"out": None, "device": None}
+    named = list(options)[list(options).index("|") :] if "|" in options else []
+    given = [parameter for parameter in parameters if parameter.name not in options]
+    assert given, f"{name} takes no operand"
+    for parameter in given:
+        assert (parameter.kind, parameter.default) == (parameter.POSITIONAL_ONLY, REQUIRED), str(parameter)
+    assert [parameter.name for parameter in parameters[len(given) :]] == [option for option in options if option != "|"]
+    for parameter in parameters[len(given) :]:
+        assert parameter.default == options[parameter.name], str(parameter)
+        alone = parameter.name in ("out", "device", *named)
+        assert (parameter.kind == parameter.KEYWORD_ONLY) == alone, str(parameter)
 
 
 # Types

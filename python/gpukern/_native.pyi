@@ -208,15 +208,15 @@ class _Binary(Protocol):
 class _Gated(Protocol):
     @overload
     def __call__(
-        self, gate: Tensor, up: _Operand, *, out: Tensor | None = None, device: _DeviceLike | None = None
+        self, gate: Tensor, up: _Operand, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
     ) -> Tensor: ...
     @overload
     def __call__(
-        self, gate: _Operand, up: Tensor, *, out: Tensor | None = None, device: _DeviceLike | None = None
+        self, gate: _Operand, up: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
     ) -> Tensor: ...
     @overload
     def __call__(
-        self, gate: _Host, up: _Host, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+        self, gate: _Host, up: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
     ) -> NDArray[Any]: ...
 
 abs: _Unary

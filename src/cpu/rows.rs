@@ -440,11 +440,6 @@ impl<const M: usize> Plan<M> {
         self.way
     }
 
-    /// Whether an operand is seen where it is.
-    pub(crate) fn sees(&self, n: usize) -> bool {
-        !self.copied[n]
-    }
-
     pub(crate) fn rows(&self) -> usize {
         self.kept.total()
     }

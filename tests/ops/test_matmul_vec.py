@@ -17,6 +17,7 @@ from arrays import (
     INTEGERS,
     LAID_OUT,
     assert_same,
+    cycle,
     lay_out,
     layouts_of,
     sample,
@@ -25,11 +26,6 @@ from oracles import assert_close, assert_right, check, is_gpu, promote
 
 floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 PAIRS = [pytest.param(w, x, id=f"{w}-{x}") for w in DTYPES for x in DTYPES]
-
-
-def cycle(dtype, shape):
-    """A large random array, quickly: a sample of prime length over and over, so that no two rows are alike."""
-    return np.resize(sample(dtype, 1_000_003), shape)
 
 
 # Types

@@ -68,7 +68,7 @@ pub(crate) unsafe fn norm(
 /// A weight or a bias, as `f32`.
 struct Side {
     /// If it had to be converted.
-    buffer: Option<HostBuffer>,
+    _buffer: Option<HostBuffer>,
     start: *const f32,
     /// Along the axes that count rows.
     strides: Strides,
@@ -89,7 +89,7 @@ impl Side {
         let rows = shape.len() - axes;
         let Some(view) = view else {
             let strides = Strides::from_elem(0, shape.len());
-            return Ok(Self { buffer: None, start: default, strides, run: usize::MAX });
+            return Ok(Self { _buffer: None, start: default, strides, run: usize::MAX });
         };
         let varies = |axis: usize| shape[axis] > 1 && view.layout.strides[axis] != 0;
         let run = match (rows..shape.len()).rev().find(|&axis| varies(axis)) {
@@ -111,7 +111,7 @@ impl Side {
         let own = Layout { offset: 0, ..distinct.clone() };
         let within = Layout { shape: own.shape[rows..].into(), strides: own.strides[rows..].into(), offset: 0 };
         if view.dtype == DType::Float32 && within.is_contiguous() {
-            return Ok(Self { buffer: None, start: view.start().cast(), strides: distinct.strides, run });
+            return Ok(Self { _buffer: None, start: view.start().cast(), strides: distinct.strides, run });
         }
         let target = Layout::contiguous(&distinct.shape);
         let buffer = HostBuffer::alloc(target.len() * size_of::<f32>())?;
@@ -124,7 +124,7 @@ impl Side {
                 strides[axis] = 0;
             }
         }
-        Ok(Self { buffer: Some(buffer), start: start.cast_const().cast(), strides, run })
+        Ok(Self { _buffer: Some(buffer), start: start.cast_const().cast(), strides, run })
     }
 
     fn operand(&self) -> Operand<'_> {

@@ -63,7 +63,7 @@ macro_rules! elementwise_functions {
     (@gated $name:ident $(#[$document:meta])*) => {
         $(#[$document])*
         #[pyfunction]
-        #[pyo3(signature = (gate, up, *, out = None, device = None))]
+        #[pyo3(signature = (gate, up, /, *, out = None, device = None))]
         fn $name(
             py: Python<'_>,
             gate: &Bound<'_, PyAny>,
