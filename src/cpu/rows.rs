@@ -12,6 +12,8 @@
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
 #![expect(clippy::needless_range_loop, reason = "one index goes through several arrays of operands")]
 
+mod lines;
+
 use std::mem::MaybeUninit;
 use std::sync::{Mutex, PoisonError};
 
@@ -27,6 +29,8 @@ use super::{CpuDevice, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, Strides, merge_axes};
+
+pub(crate) use self::lines::{Line, Lines, Values, add_up, for_each_group, for_each_vector, load, load_filled, write};
 
 /// The most rows in a panel.
 pub(crate) const ROWS: usize = 512;
@@ -630,7 +634,7 @@ struct Room(MaybeUninit<[u8; NEAR]>);
 /// More than this is not taken from the stack.
 const NEAR: usize = 64 << 10;
 /// Panels by columns of whole rows have so many elements: the second cache has room for them.
-pub(crate) const WHOLE: usize = 1 << 16;
+pub(crate) const WHOLE: usize = 1 << 18;
 
 impl Room {
     #[inline(always)]
@@ -735,46 +739,6 @@ pub(crate) unsafe fn for_floats<const M: usize>(
     }
 }
 
-/// Numbers one after another that are computed when they are wanted.
-pub(crate) trait Values {
-    /// The vector that begins with number `i`, after which there are `left` numbers with it. If these are less than a
-    /// vector, the rest may be anything.
-    ///
-    /// # Safety
-    /// There are so many.
-    unsafe fn vector<V: Simd>(&self, i: usize, left: usize) -> V;
-}
-
-/// Writes `len` values, past the caches if `stream` says so. A [`Simd::fence`] must follow then.
-///
-/// # Safety
-/// There are so many values, and there is room for them.
-#[inline(always)]
-pub(crate) unsafe fn write<V: Simd, E: Element>(values: &impl Values, out: *mut E, len: usize, stream: bool) {
-    let mut i = 0;
-    // SAFETY: the caller's promise.
-    unsafe {
-        let before = out.align_offset(size_of::<E>() * V::LANES);
-        if stream && before < V::LANES.min(len) {
-            if before > 0 {
-                E::store_tail(values.vector::<V>(0, before), out, before);
-                i = before;
-            }
-            while i + V::LANES <= len {
-                E::stream(values.vector::<V>(i, len - i), out.add(i));
-                i += V::LANES;
-            }
-        }
-        while i + V::LANES <= len {
-            E::store(values.vector::<V>(i, len - i), out.add(i));
-            i += V::LANES;
-        }
-        if i < len {
-            E::store_tail(values.vector::<V>(i, len - i), out.add(i), len - i);
-        }
-    }
-}
-
 /// States are merged so many at a time.
 const STEP: usize = 16;
 
@@ -834,23 +798,6 @@ pub(crate) trait Reducer<const F: usize>: Copy + Send + Sync {
                 row += 1;
             }
         }
-    }
-}
-
-/// Lines of elements, each of another row.
-#[derive(Clone, Copy)]
-pub(crate) struct Lines<T> {
-    pub(crate) start: *const T,
-    /// In bytes.
-    pub(crate) step: isize,
-    pub(crate) count: usize,
-    pub(crate) columns: usize,
-}
-
-impl<T> Lines<T> {
-    #[inline(always)]
-    pub(crate) fn line(&self, number: usize) -> *const T {
-        self.start.wrapping_byte_offset(number as isize * self.step)
     }
 }
 

@@ -12,14 +12,14 @@ use smallvec::SmallVec;
 
 use super::{Affine, Norm};
 use crate::cpu::memory::HostBuffer;
-use crate::cpu::rows::{self, Cut, Float, FloatWork, Operand, Panel, Plan, Reducer, Values};
+use crate::cpu::rows::{self, Cut, Float, FloatWork, Operand, Panel, Plan, Reducer, Values, load};
 use crate::cpu::simd::{Element, Kernel, MAX_LANES, Simd, prefetch};
 use crate::cpu::threads::Shared;
 use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::elementwise;
-use crate::ops::reduce::cpu::floats::{Moments, Squares, load};
+use crate::ops::reduce::cpu::floats::{Moments, Squares};
 use crate::shape::{Layout, Strides};
 
 /// Below so many elements other threads cost more than they bring.

@@ -13,13 +13,15 @@ use half::{bf16, f16};
 
 use crate::cpu::math;
 use crate::cpu::memory::HostBuffer;
-use crate::cpu::rows::{self, Cut, Float, FloatWork, Lines, Operand, Panel, Plan, ROWS, Reducer, Values, Way};
+use crate::cpu::rows::{
+    self, Cut, Float, FloatWork, Line, Lines, Operand, Panel, Plan, ROWS, Reducer, Values, Way, add_up, for_each_group,
+    for_each_vector, load, load_filled,
+};
 use crate::cpu::simd::{Element, Kernel, MAX_LANES, Simd, prefetch};
 use crate::cpu::threads::Shared;
 use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::ops::reduce::cpu::floats::{Line, add_up, group, load, load_filled};
 
 /// Below so many elements other threads cost more than they bring.
 const ALONE: usize = 1 << 15;
@@ -69,7 +71,7 @@ impl FloatWork<2> for Work<'_> {
         let (rows, len) = (plan.rows(), plan.len());
         let is_long = match plan.way() {
             Way::Rows => len > LONGEST || (rows < FEW && len > SHORT),
-            Way::Columns => len > rows::WHOLE / 16,
+            Way::Columns => len > rows::WHOLE / 64,
         };
         if is_long {
             return unsafe {
@@ -376,45 +378,19 @@ unsafe fn to_bases([max, exponents]: [*mut f32; 2], columns: usize, logarithm: b
 #[inline(always)]
 unsafe fn maxima<V: Simd, E: Element>(lines: &Lines<E>, keep: Option<*mut f32>, max: *mut f32) {
     let width = lines.columns.next_multiple_of(MAX_LANES);
-    let mut first = 0;
-    while first < lines.count {
-        unsafe {
-            let keep = keep.map(|keep| keep.add(first * width));
-            if first + WIDTH <= lines.count {
-                line_maxima::<V, E, WIDTH>(group(lines, first), lines.columns, keep, max, first == 0);
-                first += WIDTH;
-            } else {
-                line_maxima::<V, E, 1>(group(lines, first), lines.columns, keep, max, first == 0);
-                first += 1;
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As for [`maxima`].
-#[inline(always)]
-unsafe fn line_maxima<V: Simd, E: Element, const N: usize>(
-    places: [*const E; N],
-    columns: usize,
-    keep: Option<*mut f32>,
-    max: *mut f32,
-    begins: bool,
-) {
-    let width = columns.next_multiple_of(MAX_LANES);
-    for i in (0..columns).step_by(V::LANES) {
-        unsafe {
-            let mut best = if begins { V::splat(f32::NEG_INFINITY) } else { V::load_f32(max.add(i)) };
-            for n in 0..N {
-                let x = load::<V, E>(places[n].add(i), columns - i);
+    for_each_group!(lines, WIDTH, |line, places| unsafe {
+        for_each_vector!(V, lines.columns, |i, left| {
+            let mut best = if line == 0 { V::splat(f32::NEG_INFINITY) } else { V::load_f32(max.add(i)) };
+            for (n, place) in places.iter().enumerate() {
+                let x = load::<V, E>(place.add(i), left);
                 best = x.max(best);
                 if let Some(keep) = keep {
-                    x.store_f32(keep.add(n * width + i));
+                    x.store_f32(keep.add((line + n) * width + i));
                 }
             }
             best.store_f32(max.add(i));
-        }
-    }
+        });
+    });
 }
 
 /// The sum of the powers of each column over its base. They may be kept, in whole vectors.
@@ -432,54 +408,27 @@ unsafe fn sums_of_powers<V: Simd, E: Element>(
     let width = lines.columns.next_multiple_of(MAX_LANES);
     let mut sums = Line::<f32>::new();
     let sums = sums.start();
-    let mut first = 0;
-    while first < lines.count {
-        let (start, end) = (first, lines.count.min(first + CHAIN));
-        while first < end {
-            unsafe {
-                let keep = keep.map(|keep| keep.add(first * width));
-                if first + WIDTH <= end {
-                    line_powers::<V, E, WIDTH>(group(lines, first), lines.columns, bases, keep, sums, first == start);
-                    first += WIDTH;
-                } else {
-                    line_powers::<V, E, 1>(group(lines, first), lines.columns, bases, keep, sums, first == start);
-                    first += 1;
+    for start in (0..lines.count).step_by(CHAIN) {
+        let some = Lines { start: lines.line(start), count: CHAIN.min(lines.count - start), ..*lines };
+        for_each_group!(some, WIDTH, |line, places| unsafe {
+            for_each_vector!(V, lines.columns, |i, left| {
+                let base = [V::load_f32(bases[0].add(i)), V::load_f32(bases[1].add(i))];
+                let mut powers = [V::splat(0.0); WIDTH];
+                for (n, place) in places.iter().enumerate() {
+                    powers[n] = power(load::<V, E>(place.add(i), left), base);
+                    if let Some(keep) = keep {
+                        powers[n].store_f32(keep.add((start + line + n) * width + i));
+                    }
                 }
-            }
-        }
+                let before = if line == 0 { V::splat(0.0) } else { V::load_f32(sums.add(i)) };
+                before.add(add_up(powers)).store_f32(sums.add(i));
+            });
+        });
         for i in 0..lines.columns {
             unsafe {
                 let before = if start == 0 { 0.0 } else { totals.add(i).read() };
                 totals.add(i).write(before + f64::from(sums.add(i).read()));
             }
-        }
-    }
-}
-
-/// # Safety
-/// As for [`sums_of_powers`].
-#[inline(always)]
-unsafe fn line_powers<V: Simd, E: Element, const N: usize>(
-    places: [*const E; N],
-    columns: usize,
-    bases: [*const f32; 2],
-    keep: Option<*mut f32>,
-    sums: *mut f32,
-    begins: bool,
-) {
-    let width = columns.next_multiple_of(MAX_LANES);
-    for i in (0..columns).step_by(V::LANES) {
-        unsafe {
-            let base = [V::load_f32(bases[0].add(i)), V::load_f32(bases[1].add(i))];
-            let mut powers = [V::splat(0.0); N];
-            for n in 0..N {
-                powers[n] = power(load::<V, E>(places[n].add(i), columns - i), base);
-                if let Some(keep) = keep {
-                    powers[n].store_f32(keep.add(n * width + i));
-                }
-            }
-            let before = if begins { V::splat(0.0) } else { V::load_f32(sums.add(i)) };
-            before.add(add_up(powers)).store_f32(sums.add(i));
         }
     }
 }

@@ -8,9 +8,10 @@
 #![expect(clippy::needless_range_loop, reason = "one index goes through several arrays")]
 
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 
-use crate::cpu::rows::{Float, LINES, Lines, ROWS, Reducer};
+use crate::cpu::rows::{
+    Float, LINES, Line, Lines, ROWS, Reducer, add_up, for_each_group, for_each_vector, load, load_filled,
+};
 use crate::cpu::simd::{Element, MAX_LANES, Simd};
 
 /// The most terms that a lane adds up.
@@ -56,64 +57,6 @@ terms! {
     };
 }
 
-/// Working memory for a line: whole vectors of it may be written.
-pub(crate) struct Line<T>(MaybeUninit<[T; ROWS]>);
-
-impl<T> Line<T> {
-    #[inline(always)]
-    pub(crate) fn new() -> Self {
-        const { assert!(ROWS.is_multiple_of(MAX_LANES)) };
-        Self(MaybeUninit::uninit())
-    }
-
-    #[inline(always)]
-    pub(crate) fn start(&mut self) -> *mut T {
-        self.0.as_mut_ptr().cast()
-    }
-}
-
-/// A vector of the `left` elements that there are, and zeros after them.
-///
-/// # Safety
-/// There are so many.
-#[inline(always)]
-pub(crate) unsafe fn load<V: Simd, E: Element>(from: *const E, left: usize) -> V {
-    unsafe { if left >= V::LANES { E::load(from) } else { E::load_tail(from, left) } }
-}
-
-/// A vector of the `left` elements that there are, and `fill` after them.
-///
-/// # Safety
-/// There are so many.
-#[inline(always)]
-pub(crate) unsafe fn load_filled<V: Simd, E: Element>(from: *const E, left: usize, fill: f32) -> V {
-    if left >= V::LANES {
-        return unsafe { E::load(from) };
-    }
-    unsafe { V::select(first_lanes::<V>(left), E::load_tail(from, left), V::splat(fill)) }
-}
-
-/// The first `count` lanes.
-#[inline(always)]
-fn first_lanes<V: Simd>(count: usize) -> V::Mask {
-    const NUMBERS: [f32; MAX_LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
-    const { assert!(V::LANES <= MAX_LANES) };
-    unsafe { V::load_f32(NUMBERS.as_ptr()) }.less(V::splat(count as f32))
-}
-
-/// The sum of vectors, in pairs.
-#[inline(always)]
-pub(crate) fn add_up<V: Simd, const N: usize>(mut vectors: [V; N]) -> V {
-    let mut count = N;
-    while count > 1 {
-        for i in 0..count / 2 {
-            vectors[i] = vectors[i].add(vectors[count - 1 - i]);
-        }
-        count = count.div_ceil(2);
-    }
-    vectors[0]
-}
-
 /// The sum of the terms of a stretch.
 ///
 /// # Safety
@@ -154,31 +97,32 @@ unsafe fn total<V: Simd, E: Element, T: Term>(x: *const E, len: usize, scale: f3
 #[inline(always)]
 unsafe fn column_totals<V: Simd, E: Element, T: Term>(lines: &Lines<E>, scales: *const f32, sums: *mut f32) {
     debug_assert!(lines.count <= LINES);
-    let zero = V::splat(0.0);
-    let mut line = 0;
-    while line < lines.count {
-        let places: [*const E; GROUP] = group(lines, line);
-        let count = GROUP.min(lines.count - line);
-        for i in (0..lines.columns).step_by(V::LANES) {
-            let left = lines.columns - i;
-            let mut pairs = [zero; GROUP / 2];
-            unsafe {
-                let scale = if T::SCALED { V::load_f32(scales.add(i)) } else { zero };
-                if count == GROUP {
-                    for g in 0..GROUP {
-                        pairs[g / 2] = T::add(pairs[g / 2], load(places[g].add(i), left), scale);
-                    }
-                } else {
-                    for g in 0..count {
-                        pairs[0] = T::add(pairs[0], load(places[g].add(i), left), scale);
-                    }
-                }
-                let before = if line == 0 { zero } else { V::load_f32(sums.add(i)) };
-                before.add(add_up(pairs)).store_f32(sums.add(i));
-            }
-        }
-        line += GROUP;
+    for_each_group!(lines, GROUP, |line, places| unsafe {
+        for_each_vector!(V, lines.columns, |i, left| {
+            let scale = if T::SCALED { V::load_f32(scales.add(i)) } else { V::splat(0.0) };
+            let sum = group_total::<V, E, T, _>(places, i, left, scale);
+            let before = if line == 0 { V::splat(0.0) } else { V::load_f32(sums.add(i)) };
+            before.add(sum).store_f32(sums.add(i));
+        });
+    });
+}
+
+/// The sum of the terms of a group of lines, in one vector of columns.
+///
+/// # Safety
+/// The lines have `left` elements at `i`.
+#[inline(always)]
+unsafe fn group_total<V: Simd, E: Element, T: Term, const N: usize>(
+    places: [*const E; N],
+    i: usize,
+    left: usize,
+    scale: V,
+) -> V {
+    let mut sums = [V::splat(0.0); 4];
+    for n in 0..N {
+        sums[n % 4] = T::add(sums[n % 4], unsafe { load(places[n].add(i), left) }, scale);
     }
+    add_up(sums)
 }
 
 /// The largest magnitude. NaN counts for nothing.
@@ -200,13 +144,13 @@ unsafe fn magnitude<V: Simd, E: Element>(x: *const E, len: usize) -> f32 {
 /// The lines are as long as they say, and there is room for a [`Line`].
 #[inline(always)]
 unsafe fn column_magnitudes<V: Simd, E: Element>(lines: &Lines<E>, most: *mut f32) {
-    for i in (0..lines.columns).step_by(V::LANES) {
+    for_each_vector!(V, lines.columns, |i, left| unsafe {
         let mut all = V::splat(0.0);
         for line in 0..lines.count {
-            all = unsafe { load::<V, E>(lines.line(line).add(i), lines.columns - i) }.abs().max(all);
+            all = load::<V, E>(lines.line(line).add(i), left).abs().max(all);
         }
-        unsafe { all.store_f32(most.add(i)) };
-    }
+        all.store_f32(most.add(i));
+    });
 }
 
 /// A power of two that makes a magnitude one of about 1, or not much less.
@@ -296,16 +240,6 @@ impl<E: Float> Reducer<1> for Squares<E> {
     fn merge(self, [a]: [f64; 1], [b]: [f64; 1]) -> [f64; 1] {
         [a + b]
     }
-}
-
-/// Some lines after one.
-#[inline(always)]
-pub(crate) fn group<E, const N: usize>(lines: &Lines<E>, line: usize) -> [*const E; N] {
-    let mut places = [std::ptr::null(); N];
-    for (g, place) in places.iter_mut().enumerate() {
-        *place = lines.line(line + g);
-    }
-    places
 }
 
 /// How many there are, their mean, and the sum of the squares of their distances from it.
@@ -462,37 +396,24 @@ unsafe fn column_distances<V: Simd, E: Element>(
     sums: *mut f32,
     squares: *mut f32,
 ) {
-    let zero = V::splat(0.0);
-    let mut line = 0;
-    while line < lines.count {
-        let places: [*const E; GROUP] = group(lines, line);
-        let count = GROUP.min(lines.count - line);
-        for i in (0..lines.columns).step_by(V::LANES) {
-            let left = lines.columns - i;
-            unsafe {
-                let (pivot, scale) = (V::load_f32(pivots.add(i)).neg(), V::load_f32(scales.add(i)));
-                let (mut sum, mut square) = ([zero; 2], [zero; 2]);
-                if count == GROUP {
-                    for g in 0..GROUP {
-                        let distance = load::<V, E>(places[g].add(i), left).fma(scale, pivot);
-                        sum[g % 2] = sum[g % 2].add(distance);
-                        square[g % 2] = distance.fma(distance, square[g % 2]);
-                    }
-                } else {
-                    for place in &places[..count] {
-                        let distance = load::<V, E>(place.add(i), left).fma(scale, pivot);
-                        sum[0] = sum[0].add(distance);
-                        square[0] = distance.fma(distance, square[0]);
-                    }
-                }
-                let begins = line == 0;
-                let before = if begins { [zero; 2] } else { [V::load_f32(sums.add(i)), V::load_f32(squares.add(i))] };
-                before[0].add(add_up(sum)).store_f32(sums.add(i));
-                before[1].add(add_up(square)).store_f32(squares.add(i));
+    for_each_group!(lines, GROUP, |line, places| unsafe {
+        for_each_vector!(V, lines.columns, |i, left| {
+            let (pivot, scale) = (V::load_f32(pivots.add(i)).neg(), V::load_f32(scales.add(i)));
+            let (mut sum, mut square) = ([V::splat(0.0); 2], [V::splat(0.0); 2]);
+            for (n, place) in places.iter().enumerate() {
+                let distance = load::<V, E>(place.add(i), left).fma(scale, pivot);
+                sum[n % 2] = sum[n % 2].add(distance);
+                square[n % 2] = distance.fma(distance, square[n % 2]);
             }
-        }
-        line += GROUP;
-    }
+            let (mut sum, mut square) = (add_up(sum), add_up(square));
+            if line > 0 {
+                sum = V::load_f32(sums.add(i)).add(sum);
+                square = V::load_f32(squares.add(i)).add(square);
+            }
+            sum.store_f32(sums.add(i));
+            square.store_f32(squares.add(i));
+        });
+    });
 }
 
 /// The state of a block that stays in the nearest cache.
@@ -625,18 +546,9 @@ impl<E: Float, const MAX: bool> Reducer<1> for Extreme<E, MAX> {
         let mut best = Line::<f32>::new();
         let best = best.start();
         unsafe {
-            for i in (0..lines.columns).step_by(V::LANES) {
-                V::splat(worst::<MAX>()).store_f32(best.add(i));
-            }
-            let mut line = 0;
-            while line + GROUP <= lines.count {
-                better_of::<V, E, GROUP, MAX>(group(lines, line), best, lines.columns);
-                line += GROUP;
-            }
-            while line < lines.count {
-                better_of::<V, E, 1, MAX>(group(lines, line), best, lines.columns);
-                line += 1;
-            }
+            for_each_group!(lines, GROUP, |line, places| {
+                better_of::<V, E, _, MAX>(places, line == 0, best, lines.columns);
+            });
             for i in 0..lines.columns {
                 states.add(i).write(f64::from(best.add(i).read()));
             }
@@ -655,22 +567,20 @@ impl<E: Float, const MAX: bool> Reducer<1> for Extreme<E, MAX> {
 #[inline(always)]
 unsafe fn better_of<V: Simd, E: Element, const N: usize, const MAX: bool>(
     places: [*const E; N],
+    begins: bool,
     best: *mut f32,
     columns: usize,
 ) {
-    for i in (0..columns).step_by(V::LANES) {
-        unsafe {
-            let before = V::load_f32(best.add(i));
-            let mut nan = before.is_nan();
-            let mut value = before;
-            for n in 0..N {
-                let x = load::<V, E>(places[n].add(i), columns - i);
-                nan = V::or(nan, x.is_nan());
-                value = better::<V, MAX>(x, value);
-            }
-            V::select(nan, V::splat(f32::NAN), value).store_f32(best.add(i));
+    for_each_vector!(V, columns, |i, left| unsafe {
+        let mut value = if begins { V::splat(worst::<MAX>()) } else { V::load_f32(best.add(i)) };
+        let mut nan = value.is_nan();
+        for place in places {
+            let x = load::<V, E>(place.add(i), left);
+            nan = V::or(nan, x.is_nan());
+            value = better::<V, MAX>(x, value);
         }
-    }
+        V::select(nan, V::splat(f32::NAN), value).store_f32(best.add(i));
+    });
 }
 
 /// The largest or smallest element and where it is: the first of those that are equal, or the first NaN.
@@ -702,25 +612,15 @@ impl<const MAX: bool> Reducer<2> for Place<MAX> {
 
     #[inline(always)]
     unsafe fn columns<V: Simd>(self, lines: &Lines<f32>, first: usize, states: *mut f64) {
-        let (mut best, mut places) = (Line::<f32>::new(), Line::<f32>::new());
-        let (best, places) = (best.start(), places.start());
+        let (mut best, mut numbers) = (Line::<f32>::new(), Line::<f32>::new());
+        let (best, numbers) = (best.start(), numbers.start());
         unsafe {
-            for i in (0..lines.columns).step_by(V::LANES) {
-                load::<V, f32>(lines.start.add(i), lines.columns - i).store_f32(best.add(i));
-                V::splat(0.0).store_f32(places.add(i));
-            }
-            let mut line = 1;
-            while line + GROUP <= lines.count {
-                first_of::<V, GROUP, MAX>(group(lines, line), line, best, places, lines.columns);
-                line += GROUP;
-            }
-            while line < lines.count {
-                first_of::<V, 1, MAX>(group(lines, line), line, best, places, lines.columns);
-                line += 1;
-            }
+            for_each_group!(lines, GROUP, |line, places| {
+                first_of::<V, _, MAX>(places, line, best, numbers, lines.columns);
+            });
             for i in 0..lines.columns {
                 states.add(i).write(f64::from(best.add(i).read()));
-                states.add(ROWS + i).write(first as f64 + f64::from(places.add(i).read()));
+                states.add(ROWS + i).write(first as f64 + f64::from(numbers.add(i).read()));
             }
         }
     }
@@ -764,25 +664,28 @@ unsafe fn position<V: Simd>(x: *const f32, len: usize, value: f32) -> usize {
 /// The lines have `columns` elements, and the others are each a [`Line`].
 #[inline(always)]
 unsafe fn first_of<V: Simd, const N: usize, const MAX: bool>(
-    lines: [*const f32; N],
-    first: usize,
+    places: [*const f32; N],
+    line: usize,
     best: *mut f32,
-    places: *mut f32,
+    numbers: *mut f32,
     columns: usize,
 ) {
-    for i in (0..columns).step_by(V::LANES) {
-        unsafe {
-            let (mut value, mut place) = (V::load_f32(best.add(i)), V::load_f32(places.add(i)));
-            for n in 0..N {
-                let x = load::<V, f32>(lines[n].add(i), columns - i);
-                // Not false for x that is NaN.
-                let worse = if MAX { x.less_equal(value) } else { value.less_equal(x) };
-                let stays = V::or(worse, value.is_nan());
-                value = V::select(stays, value, x);
-                place = V::select(stays, place, V::splat((first + n) as f32));
-            }
-            value.store_f32(best.add(i));
-            place.store_f32(places.add(i));
+    for_each_vector!(V, columns, |i, left| unsafe {
+        let first = V::splat(line as f32);
+        let (mut value, mut number) = if line == 0 {
+            (load::<V, f32>(places[0].add(i), left), first)
+        } else {
+            (V::load_f32(best.add(i)), V::load_f32(numbers.add(i)))
+        };
+        for (n, place) in places.iter().enumerate() {
+            let x = load::<V, f32>(place.add(i), left);
+            // Not true for x that is NaN.
+            let worse = if MAX { x.less_equal(value) } else { value.less_equal(x) };
+            let stays = V::or(worse, value.is_nan());
+            value = V::select(stays, value, x);
+            number = V::select(stays, number, first.add(V::splat(n as f32)));
         }
-    }
+        value.store_f32(best.add(i));
+        number.store_f32(numbers.add(i));
+    });
 }

@@ -5,10 +5,8 @@
 
 use std::ops::{BitAnd, BitOr};
 
-use crate::cpu::rows::{Item, Lines, ROWS, Reducer};
+use crate::cpu::rows::{Item, Lines, ROWS, Reducer, for_each_group};
 use crate::cpu::simd::Simd;
-
-use super::floats::group;
 
 /// How many results are computed side by side.
 const WIDTH: usize = 32;
@@ -21,6 +19,8 @@ pub(crate) trait Scalar: Copy + Send + Sync {
     type Sum: Copy;
     /// What nothing is reduced to.
     const NONE: Self::Sum;
+    /// Whether the order matters, if only to rounding.
+    const ROUNDS: bool = false;
     fn add(self, sum: Self::Sum, x: Self::Item) -> Self::Sum;
     fn join(self, a: Self::Sum, b: Self::Sum) -> Self::Sum;
     fn to_state(self, sum: Self::Sum) -> f64;
@@ -35,25 +35,24 @@ impl<S: Scalar> Reducer<1> for Plain<S> {
 
     #[inline(always)]
     unsafe fn row<V: Simd>(self, x: *const S::Item, len: usize, _first: usize) -> [f64; 1] {
-        let mut sums = [S::NONE; WIDTH];
-        let mut i = 0;
-        unsafe {
+        let (mut sum, mut i) = (S::NONE, 0);
+        if S::ROUNDS {
+            let mut sums = [S::NONE; WIDTH];
             while i + WIDTH <= len {
                 // All are read before any is used, which the compiler makes vectors of.
-                let items = x.add(i).cast::<[S::Item; WIDTH]>().read_unaligned();
+                let items = unsafe { x.add(i).cast::<[S::Item; WIDTH]>().read_unaligned() };
                 for j in 0..WIDTH {
                     sums[j] = self.0.add(sums[j], items[j]);
                 }
                 i += WIDTH;
             }
-            while i < len {
-                sums[i % WIDTH] = self.0.add(sums[i % WIDTH], x.add(i).read_unaligned());
-                i += 1;
+            for part in sums {
+                sum = self.0.join(sum, part);
             }
         }
-        let mut sum = sums[0];
-        for j in 1..WIDTH.min(len) {
-            sum = self.0.join(sum, sums[j]);
+        // If the order does not matter, the compiler finds a better one.
+        for i in i..len {
+            sum = self.0.add(sum, unsafe { x.add(i).read_unaligned() });
         }
         [self.0.to_state(sum)]
     }
@@ -62,23 +61,13 @@ impl<S: Scalar> Reducer<1> for Plain<S> {
     unsafe fn columns<V: Simd>(self, lines: &Lines<S::Item>, _first: usize, states: *mut f64) {
         unsafe {
             let mut sums = [S::NONE; ROWS];
-            let mut line = 0;
-            while line + GROUP <= lines.count {
-                let places: [*const S::Item; GROUP] = group(lines, line);
+            for_each_group!(lines, GROUP, |_line, places| {
                 for i in 0..lines.columns {
                     for place in places {
                         sums[i] = self.0.add(sums[i], place.add(i).read_unaligned());
                     }
                 }
-                line += GROUP;
-            }
-            while line < lines.count {
-                let place = lines.line(line);
-                for i in 0..lines.columns {
-                    sums[i] = self.0.add(sums[i], place.add(i).read_unaligned());
-                }
-                line += 1;
-            }
+            });
             for i in 0..lines.columns {
                 states.add(i).write(self.0.to_state(sums[i]));
             }
@@ -99,6 +88,7 @@ impl Scalar for FloatProduct {
     type Item = f32;
     type Sum = f64;
     const NONE: f64 = 1.0;
+    const ROUNDS: bool = true;
     #[inline(always)]
     fn add(self, product: f64, x: f32) -> f64 {
         product * f64::from(x)
