@@ -11,6 +11,7 @@
 //! How rows are cut depends on shapes and strides alone, so that results do not depend on the number of threads.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
 #![expect(clippy::needless_range_loop, reason = "one index goes through several arrays of operands")]
+#![expect(clippy::cast_ptr_alignment, reason = "host memory is aligned to pages or cache lines")]
 
 mod lines;
 
@@ -874,7 +875,7 @@ unsafe fn put<R: Reducer<F>, const F: usize>(reducer: R, states: *mut f64, row: 
 pub(crate) struct States<'a, const F: usize, const M: usize> {
     plan: &'a Plan<M>,
     piece: Piece,
-    states: *const f64,
+    numbers: *const f64,
 }
 
 impl<const F: usize, const M: usize> States<'_, F, M> {
@@ -890,7 +891,7 @@ impl<const F: usize, const M: usize> States<'_, F, M> {
     pub(crate) fn get(&self, row: usize) -> [f64; F] {
         debug_assert!(row < self.len());
         // SAFETY: the type is made with that many states.
-        unsafe { get(self.states, row) }
+        unsafe { get(self.numbers, row) }
     }
 
     /// Calls `store` for stretches of rows that lie evenly in an operand beside the panels: the first of them and how
@@ -953,7 +954,7 @@ pub(crate) unsafe fn fold<R: Reducer<F>, const F: usize, const M: usize>(
             device.level().run(Fold { reducer, panel: &panel, states, begins: number == first });
         }
         if partial.is_none() {
-            sink(&States { plan, piece: kept, states });
+            sink(&States { plan, piece: kept, numbers: states });
         }
         Ok(())
     })?;
@@ -968,7 +969,7 @@ pub(crate) unsafe fn fold<R: Reducer<F>, const F: usize, const M: usize>(
                         put(reducer, states, row, get(states.add(part * F * ROWS), row), false);
                     }
                 }
-                sink(&States { plan, piece, states });
+                sink(&States { plan, piece, numbers: states });
             }
         }
     }

@@ -241,7 +241,7 @@ impl Kernel for Parts {
                     let (m, e) = v.split();
                     let (m, e) = (first(m), first(e));
                     assert!((0.75..1.5).contains(&m), "{x:e} by {}: {m}", self.0);
-                    assert_eq!(f64::from(m) * 2.0_f64.powi(e as i32), x.into(), "{x:e} by {}", self.0);
+                    assert_eq!(f64::from(m) * 2.0_f64.powi(e as i32), f64::from(x), "{x:e} by {}", self.0);
                 }
             }
         }

@@ -3,6 +3,8 @@
 //! A row is fetched once and stays in a near cache while it is reduced and then written. Rows that are too long for
 //! that, or too few for many threads, are gone through twice. Weights and biases are `f32` before the loops begin.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::cast_ptr_alignment, reason = "host memory is aligned to pages or cache lines")]
+#![expect(clippy::needless_range_loop, reason = "one index goes through several arrays")]
 #![expect(clippy::undocumented_unsafe_blocks, reason = "where nothing else is said it is the caller's promise")]
 
 use std::marker::PhantomData;

@@ -186,7 +186,6 @@ impl Work<'_> {
 /// # Safety
 /// The output has room for `count` elements of its type.
 unsafe fn store(level: Level, dtype: DType, result: impl Fn(usize) -> f64, count: usize, place: *mut u8, step: isize) {
-    const { assert!(ROWS <= BLOCK) };
     /// # Safety
     /// As above.
     unsafe fn of<T: Number>(
@@ -207,6 +206,7 @@ unsafe fn store(level: Level, dtype: DType, result: impl Fn(usize) -> f64, count
             convert::store(level, dtype, numbers, place, step, count);
         }
     }
+    const { assert!(ROWS <= BLOCK) };
     // SAFETY: the caller's promise.
     unsafe {
         match dtype.kind() {

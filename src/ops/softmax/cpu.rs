@@ -4,6 +4,7 @@
 //! exponentials and their sum, and the result. Rows that are too long for that, or too few for many threads, are gone
 //! through twice: they are reduced to a maximum and a sum, and then each element is computed by itself.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::cast_ptr_alignment, reason = "host memory is aligned to pages or cache lines")]
 #![expect(clippy::undocumented_unsafe_blocks, reason = "where nothing else is said it is the caller's promise")]
 #![expect(clippy::needless_range_loop, reason = "one index goes through several arrays")]
 

@@ -51,7 +51,7 @@ fn expected(reduction: Reduction, dtype: DType, row: &[Value]) -> (f64, f64) {
     let magnitude: f64 = wide.iter().map(|x| x.abs()).sum();
     let sum: f64 = wide.iter().sum();
     let whole = |start: i64, f: fn(i64, i64) -> i64| {
-        let all = row.iter().fold(start, |a, b| f(a, b.int()) as u32 as i64);
+        let all = row.iter().fold(start, |a, b| i64::from(f(a, b.int()) as u32));
         if dtype == DType::UInt32 { all } else { i64::from(all as i32) }
     };
     // The first that no other is better than, and a NaN before all.
@@ -141,7 +141,9 @@ fn reductions_agree_with_plain_loops() {
             _ => Value::random(random, dtype),
         });
         let mut short = shape.clone();
-        axes.iter().for_each(|&axis| short[axis] = 1);
+        for &axis in &axes {
+            short[axis] = 1;
+        }
         let result = result_type(reduction, dtype);
         let mut out = Array::scattered(&mut random, result, &short, false, |_| Value::Int(1));
         for device in devices() {
@@ -170,7 +172,9 @@ fn large_arrays_are_shared_between_threads() {
             for &axes in choices {
                 for reduction in REDUCTIONS {
                     let mut short = shape.to_vec();
-                    axes.iter().for_each(|&axis| short[axis] = 1);
+                    for &axis in axes {
+                        short[axis] = 1;
+                    }
                     let result = result_type(reduction, dtype);
                     let mut out = Array::new(result, &short, || Value::Int(1));
                     if reduction == Reduction::Prod && dtype != DType::Int8 {
