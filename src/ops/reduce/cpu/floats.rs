@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use crate::cpu::rows::{
     Float, LINES, Line, Lines, ROWS, Reducer, add_up, for_each_group, for_each_vector, load, load_filled,
 };
-use crate::cpu::simd::{Element, MAX_LANES, Simd};
+use crate::cpu::simd::{Element, MAX_LANES, Simd, prefetch};
 
 /// The most terms that a lane adds up.
 const CHAIN: usize = 32;
@@ -99,6 +99,10 @@ unsafe fn column_totals<V: Simd, E: Element, T: Term>(lines: &Lines<E>, scales: 
     debug_assert!(lines.count <= LINES);
     for_each_group!(lines, GROUP, |line, places| unsafe {
         for_each_vector!(V, lines.columns, |i, left| {
+            // The stretches of lines are too short for the processor to see the pattern by itself.
+            for next in 0..places.len() {
+                prefetch(lines.line(line + places.len() + next).wrapping_add(i).cast());
+            }
             let scale = if T::SCALED { V::load_f32(scales.add(i)) } else { V::splat(0.0) };
             let sum = group_total::<V, E, T, _>(places, i, left, scale);
             let before = if line == 0 { V::splat(0.0) } else { V::load_f32(sums.add(i)) };
