@@ -564,3 +564,31 @@ def test_out_of_a_reduction_is_part_of_its_operand(device, dtype):
         want = before.copy()
         want[part] = getattr(np, op)(before, 1)
         assert_same(tensor, want)
+
+
+# Methods of Tensor
+
+
+@pytest.mark.parametrize("op", KEEP)
+def test_the_method_is_the_function(device, op):
+    """By position or by name."""
+    x = sample(FLOAT32, (3, 4, 5))
+    tensor = gk.asarray(x, device=device)
+    method = getattr(tensor, op)
+    assert_right(op, method().numpy(), x, device=device, axis=None)
+    assert_right(op, method(-1).numpy(), x, device=device, axis=-1)
+    assert_right(op, method(axis=0, keepdims=True).numpy(), x, device=device, axis=0, keepdims=True)
+    if op in AXES:
+        assert_right(op, method((0, 2)).numpy(), x, device=device, axis=(0, 2))
+    if op in ("var", "std"):
+        assert_right(op, method(1, correction=1).numpy(), x, device=device, axis=1, correction=1)
+
+
+@pytest.mark.parametrize("op", KEEP)
+def test_wrong_calls_of_methods(plain_device, op):
+    """Are told as the function's are."""
+    tensor = gk.ones((2, 3), device=plain_device)
+    with pytest.raises(gk.BoundsError, match=f"{op}: axis 2 is out of range for shape"):
+        getattr(tensor, op)(2)
+    with pytest.raises(gk.ArgumentError, match=f"{op}: axis='rows' must be"):
+        getattr(tensor, op)("rows")
