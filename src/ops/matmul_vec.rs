@@ -4,12 +4,13 @@
 
 pub(crate) mod cpu;
 
-use super::elementwise::{dtype_module, ends_buffer};
+use super::elementwise::{self, dtype_module, ends_buffer};
+use super::matmul::computable;
 use super::rows::{Lanes, halved, window};
 use super::{Operand, Output, assign, astype};
 use crate::cpu::CpuDevice;
 use crate::device::Device;
-use crate::dtype::{DType, Kind};
+use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::gpu::context::Context;
 use crate::gpu::pipeline::{Spec, shader_params};
@@ -48,39 +49,48 @@ pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor
     let dtype = w.dtype().promote(x.dtype(), NAME)?;
     let extended = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
     let shape = extended(&[n]);
-    // Integers are widened beforehand; floats are read as they are.
-    let (w, x) = match dtype.kind() {
-        Kind::Float => (as_float(w)?, as_float(x)?),
-        Kind::Int | Kind::Bool => (astype(w, DType::Int32, false)?, astype(x, DType::Int32, false)?),
-    };
+    let (w, x) = (computable(w, dtype)?, computable(x, dtype)?);
     let output = Output::new(NAME, w.device(), Layout::contiguous(&shape), dtype, out, &[&w, &x], |_, _| false)?;
     if output.target.is_empty() {
         return output.finish();
     }
     if k == 0 {
-        assign(&output.target, Operand::Scalar(crate::dtype::Scalar::Int(0)))?;
+        assign(&output.target, Operand::Scalar(Scalar::Int(0)))?;
         return output.finish();
     }
     let w = w.with_layout(w.layout().broadcast_to(&extended(&[n, k]), NAME)?);
     let x = x.with_layout(x.layout().broadcast_to(&extended(&[k]), NAME)?);
-    match w.device() {
-        Device::Cpu(device) => on_cpu(*device, &w, &x, &output.target)?,
-        Device::Gpu(_) => on_gpu(&w, &x, &output.target)?,
-    }
+    multiply_vectors(NAME, &w, &x, &output.target, 1.0)?;
     output.finish()
+}
+
+/// Writes `scale` times the products of `w[..., n, k]` and `x[..., k]` to `out[..., n]`.
+///
+/// Leading axes are equal and nothing is empty; both operands are floats, or both int32, in which case the scale is 1.
+/// `out` overlaps neither operand. For operations that have checked all that.
+pub(super) fn multiply_vectors(name: &'static str, w: &Tensor, x: &Tensor, out: &Tensor, scale: f32) -> Result<()> {
+    let scaled;
+    let x = if scale == 1.0 {
+        x
+    } else {
+        scaled = elementwise::multiply(
+            Operand::Tensor(&astype(x, DType::Float32, false)?),
+            Operand::Scalar(Scalar::Float(f64::from(scale))),
+            None,
+        )?;
+        &scaled
+    };
+    let _ = name;
+    match w.device() {
+        Device::Cpu(device) => on_cpu(*device, w, x, out),
+        Device::Gpu(_) => on_gpu(w, x, out),
+    }
 }
 
 fn on_cpu(device: CpuDevice, w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
     #![expect(unsafe_code, reason = "the loops trust the shapes")]
     // SAFETY: the shapes were checked and broadcast above, k is not zero, and the output overlaps neither operand.
     unsafe { cpu::matmul_vec(device, w.view(), x.view(), out.view_mut()) }
-}
-
-fn as_float(tensor: &Tensor) -> Result<Tensor> {
-    match tensor.dtype().kind() {
-        Kind::Float => Ok(tensor.clone()),
-        Kind::Int | Kind::Bool => astype(tensor, DType::Float32, false),
-    }
 }
 
 shader_params! {
