@@ -285,13 +285,12 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>, out:
         lengths,
     };
     let merged = [count, q_heads, t, dv];
-    match output.target.layout().reshaped(&merged) {
-        Some(layout) => problem.compute(&output.target.with_layout(layout))?,
-        None => {
-            let result = Tensor::empty(q.device(), &merged, dtype, NAME)?;
-            problem.compute(&result)?;
-            assign(&output.target, (&result.reshape(&shape)?).into())?;
-        }
+    if let Some(layout) = output.target.layout().reshaped(&merged) {
+        problem.compute(&output.target.with_layout(layout))?
+    } else {
+        let result = Tensor::empty(q.device(), &merged, dtype, NAME)?;
+        problem.compute(&result)?;
+        assign(&output.target, (&result.reshape(&shape)?).into())?;
     }
     output.finish()
 }
