@@ -286,7 +286,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>, out:
     };
     let merged = [count, q_heads, t, dv];
     if let Some(layout) = output.target.layout().reshaped(&merged) {
-        problem.compute(&output.target.with_layout(layout))?
+        problem.compute(&output.target.with_layout(layout))?;
     } else {
         let result = Tensor::empty(q.device(), &merged, dtype, NAME)?;
         problem.compute(&result)?;
