@@ -136,6 +136,15 @@ impl Layout {
         Ok(Self { shape: shape.into(), strides, offset: self.offset })
     }
 
+    /// The view of the first index along an axis, without that axis.
+    #[must_use]
+    pub fn without(&self, axis: usize) -> Self {
+        let mut view = self.clone();
+        view.shape.remove(axis);
+        view.strides.remove(axis);
+        view
+    }
+
     /// The axes in reverse order.
     #[must_use]
     pub fn transposed(&self) -> Self {

@@ -128,12 +128,16 @@ impl Lanes {
         Self { workgroup, per_row: workgroup, rows_fastest: false, subgroups }
     }
 
-    const fn rows(self) -> usize {
+    pub(super) const fn rows(self) -> usize {
         (self.workgroup / self.per_row) as usize
     }
 
+    pub(super) const fn workgroup(self) -> u32 {
+        self.workgroup
+    }
+
     /// For rows whose elements lie side by side: about `wanted` lanes each, at most `most`.
-    fn along(caps: &Caps, wanted: usize, most: u32) -> Self {
+    pub(super) fn along(caps: &Caps, wanted: usize, most: u32) -> Self {
         let usual = caps.workgroup_up_to(256);
         let wanted = (wanted.next_power_of_two() as u32).min(caps.workgroup_up_to(most));
         let smallest = 1 << caps.subgroup_size.0.max(1).ilog2();
@@ -176,7 +180,7 @@ impl Lanes {
         Slot::module(if self.subgroups { "reduce/subgroups" } else { "reduce/shared" })
     }
 
-    fn key(self) -> [(u64, u32); 4] {
+    pub(super) fn key(self) -> [(u64, u32); 4] {
         [
             (u64::from(self.workgroup.ilog2()), 4),
             (u64::from(self.per_row.ilog2()), 4),
