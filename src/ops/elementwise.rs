@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::gpu::align_up;
 use crate::gpu::context::Context;
 use crate::gpu::memory::GpuBuffer;
-use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes};
@@ -342,6 +342,24 @@ pub(crate) const fn dtype_module(dtype: DType) -> &'static str {
     }
 }
 
+/// The module that moves the bits of elements of so many bytes.
+pub(crate) const fn raw_module(size: usize) -> &'static str {
+    match size {
+        4 => "dtype/uint32",
+        2 => "dtype/raw16",
+        _ => "dtype/uint8",
+    }
+}
+
+/// The module that stores four neighbours of a row of elements of so many bytes, perhaps as one word.
+pub(crate) const fn vector_store_module(quads: bool, size: usize) -> &'static str {
+    match (quads, size) {
+        (true, _) => "access/vector_store_quads",
+        (false, 4) => "access/vector_store_words",
+        (false, _) => "access/vector_store_packed",
+    }
+}
+
 shader_params! {
     /// The shader's parameters.
     struct Params {
@@ -548,27 +566,16 @@ impl Launch<'_> {
             let in_quads = if i == OUT { store_flat } else { access[i] == Access::Contiguous };
             offsets[i] = if in_quads { from_start / 4 } else { from_start } as u32;
         }
-        let spread = |strides: &Strides| {
-            let mut all = [0; AXES];
-            for (to, &from) in all[AXES - strides.len()..].iter_mut().zip(strides) {
-                *to = from as u32;
-            }
-            all
-        };
-        let mut shape = [1; AXES];
-        for (to, &from) in shape[AXES - piece.shape.len()..].iter_mut().zip(&piece.shape) {
-            *to = from as u32;
-        }
         let scalar = |source: &Source<'_>| match source {
             Source::Scalar(scalar, dtype) => u32::from_le_bytes(scalar.to_bytes(*dtype)),
             Source::Tensor(_) => 0,
         };
         let params = Params {
-            shape,
-            a_strides: spread(&piece.strides[0]),
-            b_strides: spread(&piece.strides[1]),
-            c_strides: spread(&piece.strides[2]),
-            out_strides: spread(&piece.strides[OUT]),
+            shape: lengths_param(&piece.shape),
+            a_strides: strides_param(&piece.strides[0]),
+            b_strides: strides_param(&piece.strides[1]),
+            c_strides: strides_param(&piece.strides[2]),
+            out_strides: strides_param(&piece.strides[OUT]),
             a_offset: offsets[0],
             b_offset: offsets[1],
             c_offset: offsets[2],
@@ -607,14 +614,7 @@ impl Kernel {
             (false, 4) => "access/store_scattered",
             (false, _) => "access/store_scattered_packed",
         };
-        let module = |dtype: DType| {
-            Slot::module(match (self.raw, dtype.size()) {
-                (false, _) => dtype_module(dtype),
-                (true, 4) => "dtype/uint32",
-                (true, 2) => "dtype/raw16",
-                (true, _) => "dtype/uint8",
-            })
-        };
+        let module = |dtype: DType| Slot::module(if self.raw { raw_module(dtype.size()) } else { dtype_module(dtype) });
         let (signed, math) = match self.value {
             "vec4<f32>" => (true, Slot::module("math/floats")),
             "vec4<i32>" => (true, Slot::module("math/integers")),
