@@ -106,11 +106,14 @@ impl Operation {
             .ok_or_else(|| Error::DType(format!("there is no {} of {kinds}", self.name)))
     }
 
+    pub(crate) const fn operands(&self) -> usize {
+        self.operands.names.len()
+    }
+
     /// About how many arithmetic operations an element takes. A function takes many.
     pub(crate) fn cost(&self) -> f64 {
-        let calls =
-            [self.formulas.float, self.formulas.number].into_iter().flatten().any(|formula| formula.contains('('));
-        if calls { 25.0 } else { 1.0 }
+        let Formulas { function, number, .. } = self.formulas;
+        if function.is_some() || number.is_some_and(|formula| formula.contains('(')) { 25.0 } else { 1.0 }
     }
 
     /// The type of the operands taken together.
@@ -122,20 +125,22 @@ impl Operation {
                 common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), name))?);
             }
         }
-        for (_, operand) in deciding() {
-            if let Operand::Scalar(scalar) = operand {
-                common = Some(match common {
-                    Some(dtype) if self.tests && scalar.check(dtype, name).is_err() => {
-                        debug_assert!(dtype.kind() == Kind::Int);
-                        DType::Float32
-                    }
-                    Some(dtype) => scalar.promote(dtype, name)?,
-                    // A condition alone is a tensor: the numbers take their own types.
-                    None => scalar.own_dtype(),
-                });
-            }
+        let numbers = || {
+            deciding().filter_map(|(_, operand)| match operand {
+                Operand::Scalar(scalar) => Some(*scalar),
+                Operand::Tensor(_) => None,
+            })
+        };
+        for scalar in numbers() {
+            // Where a condition alone is a tensor, the numbers take their own types.
+            common = Some(common.map_or(scalar.own_dtype(), |dtype| scalar.promote(dtype)));
         }
-        Ok(common.expect("an operand that decides"))
+        let dtype = common.expect("an operand that decides");
+        match numbers().try_for_each(|scalar| scalar.check(dtype, name)) {
+            // In a comparison it lies beyond all elements.
+            Err(_) if self.tests => Ok(DType::Float32),
+            checked => checked.map(|()| dtype),
+        }
     }
 }
 
@@ -237,12 +242,10 @@ fn apply_as(
 
 /// A number that is compared with integers of a type too small for it lies beyond all of them.
 fn beyond_range(scalar: Scalar, beside: DType, compares: bool) -> Scalar {
-    match scalar {
-        Scalar::Int(value) if compares && scalar.check(beside, "").is_err() => {
-            Scalar::Float(if value < 0 { f64::NEG_INFINITY } else { f64::INFINITY })
-        }
-        other => other,
+    if compares && scalar.check(beside, "").is_err() {
+        return Scalar::Float(f64::INFINITY.copysign(scalar.as_f64()));
     }
+    scalar
 }
 
 /// Runs loops on the CPU over all elements of `out`, computing in `dtype`.

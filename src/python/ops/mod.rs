@@ -5,7 +5,7 @@ mod cumsum;
 pub(super) mod elementwise;
 pub(super) mod matmul_vec;
 mod norm;
-mod reduce;
+pub(super) mod reduce;
 mod rope;
 mod shape;
 mod softmax;
