@@ -85,7 +85,7 @@ _FLOATS = _DTYPES[:3]
 # Odd, one, empty, several axes, and more than a row of workgroups can hold.
 _SHAPES = ((1,), (0,), (7, 33), (3, 1, 129), (70_001,))
 
-# What a shader language allows its exp is wider than a unit in the last place; a 16-bit result is rounded once more.
+# Sums and powers are the least exact (see docs/operations.md); a 16-bit result is rounded once more.
 _TOLERANCE = {"float32": 1e-5, "float16": 2**-10, "bfloat16": 2**-7}
 
 

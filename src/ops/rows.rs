@@ -15,7 +15,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::align_up;
 use crate::gpu::context::Context;
-use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, merge_axes};
@@ -370,22 +370,11 @@ impl Rows {
 
     /// What every launch over these rows says of them.
     fn params(&self) -> Params {
-        let spread = |strides: &[isize]| {
-            let mut all = [0; AXES];
-            for (to, &from) in all[AXES - strides.len()..].iter_mut().zip(strides) {
-                *to = from as u32;
-            }
-            all
-        };
-        let mut shape = [1; AXES];
-        for (to, &from) in shape[AXES - self.shape.len()..].iter_mut().zip(&self.shape) {
-            *to = from as u32;
-        }
         Params {
-            shape,
-            x_strides: spread(&self.strides[0]),
-            out_strides: spread(&self.strides[1]),
-            affine_strides: spread(&self.strides[2]),
+            shape: lengths_param(&self.shape),
+            x_strides: strides_param(&self.strides[0]),
+            out_strides: strides_param(&self.strides[1]),
+            affine_strides: strides_param(&self.strides[2]),
             x_stride: self.steps[0] as u32,
             out_stride: self.steps[1] as u32,
             length: self.length as u32,
