@@ -665,12 +665,12 @@ OPERATIONS = {
         shape=(6, 4, 5), elementwise=False, magnitude=attention_magnitude,
     ),
     "attention_scores": Operation(
-        attention_scores, _SUM, ((6, 4, 3), (2, 5, 3)), takes="f", shape=(6, 4, 5), elementwise=False,
+        attention_scores, _SUM, ((6, 4, 3), (1, 5, 3)), takes="f", shape=(6, 4, 5), elementwise=False,
         magnitude=lambda q, k, scale=None: np.abs(attention_scores(np.abs(q), np.abs(k), scale)),
     ),
     "matmul": Operation(np.matmul, _SUM, ((6, 3), (3, 5)), elementwise=False),
     "weighted_sum": Operation(
-        by_heads, _SUM, ((6, 4, 3), (2, 3, 5)), takes="f", shape=(6, 4, 5), elementwise=False
+        by_heads, _SUM, ((6, 4, 3), (1, 3, 5)), takes="f", shape=(6, 4, 5), elementwise=False
     ),
     # Shapes
     "concat": Operation(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import gpukern as gk
 from arrays import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOATS, INT32, assert_same, cycle, lay_out, layouts_of, sample
-from oracles import assert_right, check, is_gpu
+from oracles import OPERATIONS, assert_right, check, is_gpu
 
 floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 HALVES = ["attention_scores", "weighted_sum"]
@@ -353,7 +353,7 @@ def test_windows(device, window):
 
 def test_windows_that_skip_whole_blocks(device):
     """Of which a kernel need not load most."""
-    for t, s in ((200, 200), (3, 400), (130, 300)):
+    for t, s in ((150, 150), (3, 400), (70, 200)):
         for dtype, window, causal in (
             (FLOAT32, (20, -1), True),
             (FLOAT16, (0, 40), False),
@@ -429,27 +429,25 @@ def test_one_of_its_parts_alone(device):
 # Numbers
 
 
-@pytest.mark.parametrize("t", [1, 3])
-def test_100_003_keys(device, t):
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16], ids=str)
+def test_100_003_keys(device, dtype):
     """Split among workgroups, and longer than bindings of 64 KiB."""
-    for dtype in (FLOAT32, FLOAT16):
-        q, k, v = (
-            sample(dtype, (2, t, 8), 1),
-            cycle(dtype, (1, 100_003, 8)),
-            cycle(dtype, (1, 100_003, 8))[:, ::-1] + dtype.type(1),
-        )
-        got = attention(device, q, k, v, causal=True)
-        assert_right("attention", got, q, k, v, device=device, causal=True)
-        if dtype == FLOAT32:
-            scores = np.float64(q) @ np.swapaxes(np.float64(k), 1, 2) / 8**0.5
-            scores[
-                :, np.triu_indices(t, 100_003 - t + 1, 100_003)[0], np.triu_indices(t, 100_003 - t + 1, 100_003)[1]
-            ] = -np.inf
-            weights = np.exp(scores - scores.max(-1, keepdims=True))
-            want = weights @ np.float64(v) / weights.sum(-1, keepdims=True)
-            np.testing.assert_allclose(got, want, rtol=1e-5)
-        lengths = {"kv_length": 70_001, "window": (60_000, 0), "mask": cycle(FLOAT32, (1, 100_003))}
-        assert_attention(device, q, k, v, **lengths)
+    keys = cycle(dtype, (1, 100_003, 4))
+    arrays = sample(dtype, (2, 1, 4), 1), keys, keys[:, ::-1] + dtype.type(1)
+    got = attention(device, *arrays, causal=True)
+    assert_right("attention", got, *arrays, device=device, causal=True)
+    if dtype == FLOAT32:
+        want = OPERATIONS["attention"].oracle(*(array.astype(np.float64) for array in arrays))
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert_attention(
+        device, *arrays, kv_length=70_001, window=(60_000, 0), mask=cycle(FLOAT32, (1, 100_003)), softcap=20.0
+    )
+
+
+def test_some_queries_of_30_011_keys(plain_device):
+    for dtype in (FLOAT32, BFLOAT16):
+        keys = cycle(dtype, (1, 30_011, 8))
+        assert_attention(plain_device, sample(dtype, (2, 5, 8), 1), keys, keys[:, ::-1], causal=True)
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16], ids=str)
@@ -739,9 +737,9 @@ def test_too_few_axes(device, place):
         ({"kv_length": [[1], [2]]}, gk.ArgumentError, r"kv_length=\[\[1\], \[2\]\]"),
         ({"kv_length": [1, 2, 3]}, gk.ShapeError, "kv_length has 3 numbers.* 2"),
         ({"kv_length": []}, gk.ShapeError, "kv_length has 0 numbers"),
-        ({"out": "float16"}, gk.DTypeError, "out .*float16"),
-        ({"out": (2, 4, 3, 8)}, gk.ShapeError, r"out .*\(2, 4, 3, 8\)"),
-        ({"out": (4, 3, 6)}, gk.ShapeError, r"out .*\(4, 3, 6\)"),
+        ({"out": "float16"}, gk.DTypeError, "out= .*float16"),
+        ({"out": (2, 4, 3, 8)}, gk.ShapeError, r"out= .*\(2, 4, 3, 8\)"),
+        ({"out": (4, 3, 6)}, gk.ShapeError, r"out= .*\(4, 3, 6\)"),
     ],
     ids=str,
 )
@@ -772,7 +770,7 @@ def test_tensors_of_two_devices(plain_device):
         with pytest.raises(gk.DeviceError, match="attention") as caught:
             gk.attention(*passed)
         assert ".to(" in str(caught.value)
-    with pytest.raises(gk.DeviceError, match=r"attention.*mask"):
+    with pytest.raises(gk.DeviceError, match="attention"):
         gk.attention(*here, mask=gk.ones((3, 5), device=other))
     with pytest.raises(gk.DeviceError, match="attention_scores"):
         gk.attention_scores(here[0], here[1].to(other))
