@@ -340,6 +340,6 @@ def selftest(names: list[str] | None = None) -> int:
                     str(error) if isinstance(error, _Mismatch) else f"{type(error).__name__}: {error}",
                 )
                 failed += 1
-            print(f"{verdict} {device.id:<{width}}  {name:<12} {note}", flush=True)
+            print(f"{verdict} {device.id:<{width}}  {name:<16} {note}", flush=True)
     print(f"{passed} passed, {failed} failed on {len(devices)} devices")
     return 1 if failed else 0

@@ -415,10 +415,10 @@ def test_long_sums(device, dtype, layouts):
 )
 def test_tall_and_wide_and_thin(device, shape):
     m, k, n = shape
-    for dtype in (FLOAT32, FLOAT16, INT8):
+    for dtype in (FLOAT32, FLOAT16):
         a, b = cycle(dtype, (m, k)), cycle(dtype, (k, n))[::-1].copy()
         assert_matmul(device, a, b)
-    for of_a, of_b in (("F", "C"), ("C", "F"), ("F", "F")):
+    for of_a, of_b in (("F", "C"), ("C", "F")):
         assert_matmul(device, lay_out(cycle(FLOAT32, (m, k)), of_a), lay_out(cycle(FLOAT32, (k, n)), of_b))
 
 
