@@ -79,6 +79,7 @@ class Tolerance:
     ulps: tuple = (0, 0)  # of the float32 result
     narrow_ulps: tuple = (1, 1)  # more, of float16 and bfloat16: the float32 result rounded once more
     share: float = 0.0  # of the operation's magnitude: for a sum, the magnitudes of all that was added up
+    half_share: tuple = (0, 0)  # more of it, of a float16 result
     floor: tuple = (0.0, 0.0)  # an absolute amount
 
     def allowed(self, want, dtype, magnitude, gpu, operands, arguments):
@@ -87,7 +88,8 @@ class Tolerance:
         )
         narrow = 0 if dtype == FLOAT32 else self.narrow_ulps[gpu] * ulp(want, dtype)
         flushed = 2 * SMALLEST_NORMAL if gpu and dtype != FLOAT16 else 0
-        return ulps * ulp(want, FLOAT32) + narrow + self.share * magnitude + np.maximum(floor, flushed)
+        share = self.share + (self.half_share[gpu] if dtype == FLOAT16 else 0)
+        return ulps * ulp(want, FLOAT32) + narrow + share * magnitude + np.maximum(floor, flushed)
 
 
 # Functions of the operands
@@ -140,6 +142,13 @@ _LOG_SOFTMAX = Tolerance(
 )
 _NORM = Tolerance("2e-6 for a sum, of which the root keeps half, and for the scaling of the result", share=2e-6)
 _ROTATION = Tolerance("two products and a sum, of a unit each", share=2.0**-22)
+_ATTENTION = Tolerance(
+    "2e-6 for each of two sums, and 4 ulp of exp; an error in a score multiplies its probability. Cooperative matrices "
+    "of float16 take probabilities of float16, which is off by 2^-11 at most.",
+    share=5e-6,
+    half_share=(0, 2.0**-11),
+    floor=(lambda *operands, **arguments: score_errors(*operands, **arguments),) * 2,
+)
 CONVERSION = Tolerance(
     "a CPU rounds to nearest; WGSL lets a GPU take either neighbour", ulps=(0.5, 1), narrow_ulps=(0.5, 1)
 )
@@ -343,6 +352,69 @@ def rotated(minus):
     return oracle
 
 
+def shared(matrices, heads):
+    """Each matrix as often as there are heads of queries that share it."""
+    of_one_head = matrices.ndim < 3 or matrices.shape[-3] <= 1 or heads == 1
+    return matrices if of_one_head else np.repeat(matrices, heads // matrices.shape[-3], -3)
+
+
+def by_heads(rows, matrices):
+    """`rows @ matrices`, where rows with fewer axes are single ones."""
+    single = rows.ndim < matrices.ndim
+    rows = rows[..., None, :] if single else rows
+    product = rows @ shared(matrices, rows.shape[-3] if rows.ndim > 2 else 1)
+    return product[..., 0, :] if single else product
+
+
+def attention_scores(q, k, scale=None):
+    return by_heads(q, np.swapaxes(k, -1, -2)) * (1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale)
+
+
+def weights_and_errors(q, k, v, mask, causal, window, scale, softcap, kv_length):
+    """The probabilities, all 0 where no key is seen; how far off the score of each may be; and the values."""
+    t, heads, batch = q.shape[-2], q.shape[-3], np.broadcast_shapes(*(x.shape[:-3] for x in (q, k, v)))
+    k, v = shared(k, heads), shared(v, heads)
+    scores = attention_scores(q, k, scale)
+    errors = 2e-6 * attention_scores(np.abs(q), np.abs(k), scale if scale is None else abs(scale))
+    if softcap is not None:
+        scores = softcap * np.tanh(scores / softcap)
+    length = k.shape[-2] if kv_length is None else np.asarray(kv_length)
+    length = np.broadcast_to(np.ravel(length), math.prod(batch)).reshape(*batch, 1, 1, 1)
+    key, place = np.arange(k.shape[-2]), length - t + np.arange(t)[:, None]
+    visible = key < length
+    left, right = window or (-1, -1)
+    visible = visible & ((key <= place) | (not causal))
+    visible = visible & ((key >= place - left) | (left == -1)) & ((key <= place + right) | (right == -1))
+    if mask is not None:
+        mask = np.asarray(mask)
+        visible, scores = (visible & mask, scores) if mask.dtype == bool else (visible, scores + mask.astype(float))
+    scores = np.where(visible, scores, -np.inf)
+    best = np.max(scores, -1, keepdims=True, initial=-np.inf)
+    powers = np.exp(scores - np.where(best == -np.inf, 0, best))
+    total = np.sum(powers, -1, keepdims=True)
+    rounded = 2.0**-21 * (np.where(powers > 0, np.abs(scores), 0) + np.where(np.isfinite(best), np.abs(best), 0))
+    return np.where(total == 0, 0, powers / total), errors + rounded, v
+
+
+def of_attention(finish):
+    """What is made of the probabilities, how far off scores may be, and the values."""
+
+    def oracle(q, k, v, *, mask=None, causal=False, window=None, scale=None, softcap=None, kv_length=None):
+        q, k, v, one_head = *((x[None] if x.ndim == 2 else x) for x in (q, k, v)), q.ndim == 2
+        found = finish(*weights_and_errors(q, k, v, mask, causal, window, scale, softcap, kv_length))
+        return found[0] if one_head else found
+
+    return oracle
+
+
+attention = of_attention(lambda p, errors, v: p @ v)
+attention_magnitude = of_attention(lambda p, errors, v: p @ np.abs(v))
+# To first order: (p e) @ v, less what the sum of all weights is off by.
+score_errors = of_attention(
+    lambda p, errors, v: (p * errors) @ np.abs(v) + np.sum(p * errors, -1, keepdims=True) * (p @ np.abs(v))
+)
+
+
 # The table. An entry here puts an operation under the tests that all of its kind share.
 
 
@@ -492,6 +564,19 @@ OPERATIONS = {
         rotated(np.subtract), _ROTATION, ((6, 4), sample(FLOAT32, (6, 2), 1), sample(FLOAT32, (6, 2), 2)),
         takes="f", shape=(6, 4), elementwise=False,
         magnitude=lambda x, cos, sin, **arguments: rotated(np.add)(*map(np.abs, (x, cos, sin)), **arguments),
+    ),
+    # Matrices
+    "attention": Operation(
+        attention, _ATTENTION, ((6, 4, 3), (2, 7, 3), (2, 7, 5)), arguments={"causal": True}, takes="f",
+        shape=(6, 4, 5), elementwise=False, magnitude=attention_magnitude,
+    ),
+    "attention_scores": Operation(
+        attention_scores, _SUM, ((6, 4, 3), (1, 5, 3)), takes="f", shape=(6, 4, 5), elementwise=False,
+        magnitude=lambda q, k, scale=None: np.abs(attention_scores(np.abs(q), np.abs(k), scale)),
+    ),
+    "matmul": Operation(np.matmul, _SUM, ((6, 3), (3, 5)), elementwise=False),
+    "weighted_sum": Operation(
+        by_heads, _SUM, ((6, 4, 3), (1, 3, 5)), takes="f", shape=(6, 4, 5), elementwise=False
     ),
     # Shapes
     "concat": Operation(

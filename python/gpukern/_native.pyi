@@ -17,6 +17,7 @@ _Index: TypeAlias = _IndexItem | tuple[_IndexItem, ...]
 _Axes: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
 _Integers: TypeAlias = Sequence[SupportsIndex] | NDArray[np.integer[Any]]
 _Shape: TypeAlias = SupportsIndex | _Integers
+_Lengths: TypeAlias = _Shape | Tensor
 
 class Error(Exception): ...
 class ShapeError(Error, ValueError): ...
@@ -359,6 +360,129 @@ def matmul_vec(
 @overload
 def matmul_vec(
     w: NDArray[Any], x: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+@overload
+def matmul(
+    a: Tensor, b: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def matmul(
+    a: NDArray[Any], b: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def matmul(
+    a: NDArray[Any], b: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+@overload
+def attention_scores(
+    q: Tensor,
+    k: Tensor | NDArray[Any],
+    /,
+    *,
+    scale: float | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention_scores(
+    q: NDArray[Any],
+    k: Tensor,
+    /,
+    *,
+    scale: float | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention_scores(
+    q: NDArray[Any],
+    k: NDArray[Any],
+    /,
+    *,
+    scale: float | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def weighted_sum(
+    weights: Tensor, values: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def weighted_sum(
+    weights: NDArray[Any], values: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def weighted_sum(
+    weights: NDArray[Any],
+    values: NDArray[Any],
+    /,
+    *,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def attention(
+    q: Tensor,
+    k: Tensor | NDArray[Any],
+    v: Tensor | NDArray[Any],
+    /,
+    *,
+    mask: Tensor | NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention(
+    q: Tensor | NDArray[Any],
+    k: Tensor,
+    v: Tensor | NDArray[Any],
+    /,
+    *,
+    mask: Tensor | NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention(
+    q: Tensor | NDArray[Any],
+    k: Tensor | NDArray[Any],
+    v: Tensor,
+    /,
+    *,
+    mask: Tensor | NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention(
+    q: NDArray[Any],
+    k: NDArray[Any],
+    v: NDArray[Any],
+    /,
+    *,
+    mask: NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
 
 class _Reduction(Protocol):
