@@ -20,8 +20,9 @@ struct Params {
     columns: u32,
     splits: u32,
     chunk: u32,
-    unused_1: u32,
-    unused_2: u32,
+    // What every sum is multiplied by. Of integers it is 1.
+    scale: f32,
+    unused: u32,
 }
 var<immediate> params: Params;
 
@@ -120,6 +121,6 @@ fn main(
         }
     }
     let mine = Accumulator(add_up(sum_0), add_up(sum_1), add_up(sum_2), add_up(sum_3));
-    let sums = reduced(mine, lanes);
+    let sums = reduced(mine, lanes) * Element(params.scale);
     if (lane == 0u) { out_store_rows(params.out_offset + split * params.out_split + first, total - first, sums); }
 }

@@ -17,6 +17,8 @@ pub struct Caps {
     pub subgroup_size: (u32, u32),
     /// Arithmetic on 16-bit floats. Their storage works everywhere, packed.
     pub f16: bool,
+    /// Products of 16 × 16 matrices of 16-bit floats, summed in 32 bits, by a whole subgroup at once.
+    pub cooperative: bool,
     /// Parameters in the command stream. Without them they travel in a uniform buffer.
     pub immediates: bool,
     /// Timing of single kernels.
@@ -37,6 +39,16 @@ pub struct Caps {
     pub groups: u32,
 }
 
+const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+
+/// Whether the shape of matrices that our kernels use is among those that the adapter multiplies.
+fn multiplies_by_16(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::wgt::CooperativeScalarType::{F16, F32};
+    adapter.cooperative_matrix_properties().iter().any(|shape| {
+        [shape.m_size, shape.n_size, shape.k_size] == [16; 3] && shape.ab_type == F16 && shape.cr_type == F32
+    })
+}
+
 /// Bytes of parameters that every device takes as immediates.
 pub const IMMEDIATE_BYTES: u32 = 128;
 
@@ -46,6 +58,7 @@ impl Caps {
         subgroups: true,
         subgroup_size: (4, 128),
         f16: true,
+        cooperative: true,
         immediates: true,
         timestamps: true,
         pipeline_cache: true,
@@ -65,6 +78,7 @@ impl Caps {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
             f16: features.contains(wgpu::Features::SHADER_F16),
+            cooperative: features.contains(COOPERATIVE | wgpu::Features::SHADER_F16) && multiplies_by_16(adapter),
             immediates: features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
@@ -86,6 +100,7 @@ impl Caps {
         for (have, feature) in [
             (self.subgroups, wgpu::Features::SUBGROUP),
             (self.f16, wgpu::Features::SHADER_F16),
+            (self.cooperative, COOPERATIVE),
             (self.immediates, wgpu::Features::IMMEDIATES),
             (self.timestamps, wgpu::Features::TIMESTAMP_QUERY),
             (self.pipeline_cache, wgpu::Features::PIPELINE_CACHE),
@@ -113,7 +128,9 @@ impl Caps {
             match word.split_once('=') {
                 None => match word {
                     "-subgroups" => caps.subgroups = false,
-                    "-f16" => caps.f16 = false,
+                    // The matrices' elements are 16-bit floats.
+                    "-f16" => (caps.f16, caps.cooperative) = (false, false),
+                    "-coop" => caps.cooperative = false,
                     "-immediates" => caps.immediates = false,
                     "-timestamps" => caps.timestamps = false,
                     "-pipeline-cache" => caps.pipeline_cache = false,
@@ -142,8 +159,7 @@ impl Caps {
 /// Staging and parameters need buffers of this size even where tensors are capped lower.
 pub const MIN_BUFFER: u64 = 32 << 20;
 
-const GPU_WORDS: &str =
-    "-subgroups, -f16, -immediates, -timestamps, -pipeline-cache, binding=, buffer=, shared=, workgroup=, groups=";
+const GPU_WORDS: &str = "-subgroups, -f16, -coop, -immediates, -timestamps, -pipeline-cache, binding=, buffer=, shared=, workgroup=, groups=";
 const CPU_WORDS: &str = "simd=avx512|avx2|neon|scalar, threads=";
 
 /// What the CPU device's capability words ask for. Words for GPUs say nothing about it and are passed over.
@@ -216,11 +232,12 @@ impl fmt::Display for Caps {
         let yes = |have: bool| if have { "yes" } else { "no" };
         write!(
             f,
-            "subgroups {} ({} to {}), f16 arithmetic {}, bindings up to {}, workgroups up to {}",
+            "subgroups {} ({} to {}), f16 arithmetic {}, cooperative matrices {}, bindings up to {}, workgroups up to {}",
             yes(self.subgroups),
             self.subgroup_size.0,
             self.subgroup_size.1,
             yes(self.f16),
+            yes(self.cooperative),
             crate::error::Bytes(self.binding),
             self.workgroup
         )
@@ -236,6 +253,7 @@ mod tests {
             subgroups: true,
             subgroup_size: (8, 8),
             f16: true,
+            cooperative: true,
             immediates: true,
             timestamps: true,
             pipeline_cache: true,

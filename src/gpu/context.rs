@@ -59,15 +59,26 @@ fn probe() -> Spec {
 
 const PROBE_KEY: u64 = u64::MAX;
 
+/// Leave to use what wgpu calls experimental.
+fn experiments() -> wgpu::ExperimentalFeatures {
+    #![expect(unsafe_code, reason = "wgpu does not check all of what it calls experimental")]
+    // SAFETY: it is cooperative matrices, used by kernels of ours alone, in a shape that the adapter lists. Kernels
+    // load and store them in workgroup memory, whole and where the workgroup has room for them.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
+}
+
 impl Context {
     /// Opens the adapter with exactly the capabilities that the device claims.
     pub(crate) fn open(device: Arc<GpuDevice>, adapter: &wgpu::Adapter) -> Result<Arc<Self>> {
         let caps = &device.caps;
         let (required_features, required_limits) = caps.requirements(adapter);
+        let experimental_features =
+            if caps.cooperative { experiments() } else { wgpu::ExperimentalFeatures::disabled() };
         let (raw, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("gpukern"),
             required_features,
             required_limits,
+            experimental_features,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         }))

@@ -1,6 +1,6 @@
-//! Assembling WGSL from files: imports and slots.
+//! Assembling WGSL from files: imports, slots and repeats.
 //!
-//! A shader is a real `.wgsl` file. One kind of line in it is ours:
+//! A shader is a real `.wgsl` file. Two kinds of lines in it are ours. The first:
 //!
 //! ```wgsl
 //! //! import index
@@ -10,7 +10,19 @@
 //!
 //! The line is replaced by the module `shaders/shared/<name>.wgsl`. `{A}` is a slot: the caller says which module goes
 //! there. Names that begin with `this_` in a module get the word behind `as` instead: `this_unpack` becomes `a_unpack`,
-//! so that one module can serve several operands. Beyond that, pipelines are specialised by `override` constants.
+//! so that one module can serve several operands.
+//!
+//! The second writes lines several times, with a number in place of a name in braces:
+//!
+//! ```wgsl
+//! //! repeat ROW 8
+//! sum_{ROW} = fma(a_{ROW}, b, sum_{ROW});
+//! //! end
+//! ```
+//!
+//! Values that live in registers have to be variables of their own, since an array that is indexed at run time goes to
+//! memory. Repeats nest, and `{COUNT}` in place of the 8 is a slot. Beyond that, pipelines are specialised by
+//! `override` constants.
 
 use std::borrow::Cow;
 
@@ -102,10 +114,24 @@ impl Slot {
     }
 }
 
-/// A shader's text with its imports in place.
+/// A shader's text with its imports in place and its repeats written out.
 ///
 /// With `immediates` off, parameters move from immediates to a uniform buffer of the same layout.
 pub fn assemble(source: &str, slots: &[(&'static str, Slot)], immediates: bool) -> Result<String> {
+    let mut text = with_imports(source, slots)?;
+    if text.contains(REPEAT) {
+        let lines: Vec<&str> = text.lines().collect();
+        let mut written = String::with_capacity(text.len() * 4);
+        write_out(&lines, &mut Vec::new(), slots, &mut written)?;
+        text = written;
+    }
+    if !immediates {
+        text = text.replace("var<immediate>", "@group(1) @binding(0) var<uniform>");
+    }
+    Ok(text)
+}
+
+fn with_imports(source: &str, slots: &[(&'static str, Slot)]) -> Result<String> {
     let mut text = String::with_capacity(source.len() * 4);
     for line in source.lines() {
         match line.trim().strip_prefix("//! import ") {
@@ -127,10 +153,55 @@ pub fn assemble(source: &str, slots: &[(&'static str, Slot)], immediates: bool) 
             }
         }
     }
-    if !immediates {
-        text = text.replace("var<immediate>", "@group(1) @binding(0) var<uniform>");
-    }
     Ok(text)
+}
+
+const REPEAT: &str = "//! repeat ";
+const END: &str = "//! end";
+
+/// Copies lines, those between `repeat` and `end` as often as said. `numbers` are what names in braces stand for.
+fn write_out<'a>(
+    mut lines: &[&'a str],
+    numbers: &mut Vec<(&'a str, usize)>,
+    slots: &[(&'static str, Slot)],
+    text: &mut String,
+) -> Result<()> {
+    while let Some((line, rest)) = lines.split_first() {
+        lines = rest;
+        let Some(repeat) = line.trim().strip_prefix(REPEAT) else {
+            let mut line = (*line).to_string();
+            for (name, number) in &*numbers {
+                line = line.replace(&format!("{{{name}}}"), &number.to_string());
+            }
+            text.push_str(&line);
+            text.push('\n');
+            continue;
+        };
+        let fail = |why: &str| Error::Kernel(format!("repeat {repeat}: {why}"));
+        let (name, count) = repeat.trim().split_once(' ').ok_or_else(|| fail("a name and a count are wanted"))?;
+        let count = match count.trim().strip_prefix('{').and_then(|count| count.strip_suffix('}')) {
+            None => count.trim(),
+            Some(slot) => match slots.iter().find(|(key, _)| *key == slot) {
+                Some((_, Slot::Text(text))) => text,
+                _ => return Err(fail("no number was given for the slot")),
+            },
+        };
+        let count: usize = count.parse().map_err(|_| fail("the count is no number"))?;
+        let mut depth = 1;
+        let end = lines.iter().position(|line| {
+            depth += usize::from(line.trim().starts_with(REPEAT));
+            depth -= usize::from(line.trim() == END);
+            depth == 0
+        });
+        let (body, rest) = lines.split_at(end.ok_or_else(|| fail("there is no end to it"))?);
+        lines = &rest[1..];
+        for number in 0..count {
+            numbers.push((name, number));
+            write_out(body, numbers, slots, text)?;
+            numbers.pop();
+        }
+    }
+    Ok(())
 }
 
 fn resolve<'a>(name: &str, slots: &'a [(&'static str, Slot)]) -> Result<&'a str> {
@@ -159,6 +230,18 @@ mod tests {
         let slots = [("A", Slot::module("dtype/float32")), ("F", Slot::Text("fn f() {}".into()))];
         let text = assemble(source, &slots, true).unwrap();
         assert!(text.contains("a_unpack") && !text.contains("this_") && text.contains("fn f() {}"), "{text}");
+    }
+
+    #[test]
+    fn repeats_are_written_out() {
+        let source = "//! repeat ROW 2\n//! repeat COLUMN {WIDTH}\nx_{ROW}_{COLUMN}\n//! end\ny_{ROW} {Z}\n//! end\nz";
+        let slots = [("WIDTH", Slot::Text("3".into()))];
+        let text = assemble(source, &slots, true).unwrap();
+        assert_eq!(text, "x_0_0\nx_0_1\nx_0_2\ny_0 {Z}\nx_1_0\nx_1_1\nx_1_2\ny_1 {Z}\nz\n");
+        for source in ["//! repeat ROW", "//! repeat ROW few\n//! end", "//! repeat ROW 2\n", "//! repeat A {B}\n"] {
+            let message = assemble(source, &slots, true).unwrap_err().to_string();
+            assert!(message.starts_with("repeat "), "{message}");
+        }
     }
 
     #[test]

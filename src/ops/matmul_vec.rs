@@ -4,12 +4,14 @@
 
 pub(crate) mod cpu;
 
-use super::elementwise::{dtype_module, ends_buffer};
-use super::rows::{Lanes, halved, window};
+use super::elementwise::{self, dtype_module, ends_buffer};
+use super::matmul::computable;
+use super::parts::{accumulator, fit, halved, room, sum_splits, window, word};
+use super::rows::Lanes;
 use super::{Operand, Output, assign, astype};
 use crate::cpu::CpuDevice;
 use crate::device::Device;
-use crate::dtype::{DType, Kind};
+use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::gpu::context::Context;
 use crate::gpu::pipeline::{Spec, shader_params};
@@ -48,39 +50,41 @@ pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor
     let dtype = w.dtype().promote(x.dtype(), NAME)?;
     let extended = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
     let shape = extended(&[n]);
-    // Integers are widened beforehand; floats are read as they are.
-    let (w, x) = match dtype.kind() {
-        Kind::Float => (as_float(w)?, as_float(x)?),
-        Kind::Int | Kind::Bool => (astype(w, DType::Int32, false)?, astype(x, DType::Int32, false)?),
-    };
+    let (w, x) = (computable(w, dtype)?, computable(x, dtype)?);
     let output = Output::new(NAME, w.device(), Layout::contiguous(&shape), dtype, out, &[&w, &x], |_, _| false)?;
     if output.target.is_empty() {
         return output.finish();
     }
     if k == 0 {
-        assign(&output.target, Operand::Scalar(crate::dtype::Scalar::Int(0)))?;
+        assign(&output.target, Operand::Scalar(Scalar::Int(0)))?;
         return output.finish();
     }
     let w = w.with_layout(w.layout().broadcast_to(&extended(&[n, k]), NAME)?);
     let x = x.with_layout(x.layout().broadcast_to(&extended(&[k]), NAME)?);
-    match w.device() {
-        Device::Cpu(device) => on_cpu(*device, &w, &x, &output.target)?,
-        Device::Gpu(_) => on_gpu(&w, &x, &output.target)?,
-    }
+    multiply_vectors(NAME, &w, &x, &output.target, 1.0)?;
     output.finish()
+}
+
+/// Writes `scale` times the products of `w[..., n, k]` and `x[..., k]` to `out[..., n]`.
+///
+/// Leading axes are equal and nothing is empty; both operands are floats, or both int32, in which case the scale is 1.
+/// `out` overlaps neither operand. For operations that have checked all that.
+pub(super) fn multiply_vectors(name: &'static str, w: &Tensor, x: &Tensor, out: &Tensor, scale: f32) -> Result<()> {
+    match w.device() {
+        Device::Cpu(device) if scale == 1.0 => on_cpu(*device, w, x, out),
+        Device::Cpu(device) => {
+            let x = astype(x, DType::Float32, false)?;
+            let x = elementwise::multiply((&x).into(), Scalar::Float(f64::from(scale)).into(), None)?;
+            on_cpu(*device, w, &x, out)
+        }
+        Device::Gpu(_) => on_gpu(name, w, x, out, scale),
+    }
 }
 
 fn on_cpu(device: CpuDevice, w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
     #![expect(unsafe_code, reason = "the loops trust the shapes")]
     // SAFETY: the shapes were checked and broadcast above, k is not zero, and the output overlaps neither operand.
     unsafe { cpu::matmul_vec(device, w.view(), x.view(), out.view_mut()) }
-}
-
-fn as_float(tensor: &Tensor) -> Result<Tensor> {
-    match tensor.dtype().kind() {
-        Kind::Float => Ok(tensor.clone()),
-        Kind::Int | Kind::Bool => astype(tensor, DType::Float32, false),
-    }
 }
 
 shader_params! {
@@ -100,23 +104,15 @@ shader_params! {
         columns: u32,
         splits: u32,
         chunk: u32,
-        unused: [u32; 2],
-    }
-}
-
-shader_params! {
-    /// The parameters of the shader that adds up what several workgroups summed.
-    struct SumParams {
-        partial_offset: u32,
-        out_offset: u32,
-        count: u32,
-        splits: u32,
+        scale: f32,
+        unused: u32,
     }
 }
 
 /// The product with all leading axes merged into one: `[batches, rows, columns]` times `[batches, columns]`.
 #[derive(Clone, Copy)]
 struct Product<'a> {
+    name: &'static str,
     w: &'a Tensor,
     x: &'a Tensor,
     batches: usize,
@@ -127,15 +123,17 @@ struct Product<'a> {
     x_strides: [isize; 2],
     w_offset: isize,
     x_offset: isize,
+    scale: f32,
 }
 
-fn on_gpu(w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
+fn on_gpu(name: &'static str, w: &Tensor, x: &Tensor, out: &Tensor, scale: f32) -> Result<()> {
     let lead = w.shape().len() - 2;
     let (batches, [w_batch, x_batch]) =
         merge_axes(&w.shape()[..lead], &[&w.layout().strides[..lead], &x.layout().strides[..lead]]);
     // What could not be merged into one axis is walked here.
     let (&inner, outer) = batches.split_last().expect("merging leaves one axis");
     let product = Product {
+        name,
         w,
         x,
         batches: inner,
@@ -145,13 +143,14 @@ fn on_gpu(w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
         x_strides: [x_batch[outer.len()], x.layout().strides[lead]],
         w_offset: w.layout().offset,
         x_offset: x.layout().offset,
+        scale,
     };
     let walks: usize = outer.iter().product();
     // A result that the kernel cannot store as it is comes from one in words.
     let result = if product.can_store(out, walks) {
         out.clone()
     } else {
-        Tensor::empty(out.device(), out.shape(), word(out.dtype()), NAME)?
+        Tensor::empty(out.device(), out.shape(), word(out.dtype()), name)?
     };
     let mut first_row = result.layout().offset as usize;
     for index in 0..walks {
@@ -169,14 +168,6 @@ fn on_gpu(w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
         assign(out, (&result).into())?;
     }
     Ok(())
-}
-
-/// The 4-byte type in which results of this type are summed.
-const fn word(dtype: DType) -> DType {
-    match dtype.kind() {
-        Kind::Float => DType::Float32,
-        Kind::Int | Kind::Bool => DType::Int32,
-    }
 }
 
 /// How a product is cut so that everything fits its binding: into equal parts of each axis.
@@ -236,43 +227,15 @@ impl Product<'_> {
 
     /// The largest part of the product whose operands can be bound. Axes of the largest stride are cut first.
     fn fit(&self, context: &Context) -> Cut {
-        let caps = context.caps();
-        // Windows begin at aligned places, so leave room for one step.
-        let room = (caps.binding - u64::from(caps.alignment) - 16) as usize;
-        let span = |lengths: &[usize], strides: &[isize], size: usize| {
-            (lengths.iter().zip(strides).map(|(&l, s)| (l - 1) * s.unsigned_abs()).sum::<usize>() + 4) * size
-        };
-        let mut part = Cut { batches: self.batches, rows: self.rows, columns: self.columns };
-        loop {
-            let w = span(&[part.batches, part.rows, part.columns], &self.w_strides, self.w.dtype().size());
-            let x = span(&[part.batches, part.columns], &self.x_strides, self.x.dtype().size());
-            let out = (part.batches * part.rows + 4) * 4;
-            // Flat indices must stay inside 32 bits, too.
-            let large = |bytes: usize| bytes > room || bytes / 4 > 1 << 30;
-            let reach = |length: usize, stride: isize| (length - 1) * stride.unsigned_abs();
-            let axes = [
-                if large(w) { reach(part.batches, self.w_strides[0]) } else { 0 }
-                    .max(if large(x) { reach(part.batches, self.x_strides[0]) } else { 0 })
-                    .max(if large(out) { part.batches - 1 } else { 0 }),
-                if large(w) { reach(part.rows, self.w_strides[1]) } else { 0 }
-                    .max(if large(out) && part.batches == 1 { part.rows - 1 } else { 0 }),
-                if large(w) { reach(part.columns, self.w_strides[2]) } else { 0 }.max(if large(x) {
-                    reach(part.columns, self.x_strides[1])
-                } else {
-                    0
-                }),
-            ];
-            let (axis, &most) = axes.iter().enumerate().max_by_key(|&(_, reach)| reach).expect("there are three axes");
-            if most == 0 {
-                break;
-            }
-            let length = [&mut part.batches, &mut part.rows, &mut part.columns];
-            for (i, length) in length.into_iter().enumerate() {
-                if i == axis {
-                    *length = halved(*length);
-                }
-            }
-        }
+        let room = room(context.caps());
+        let [x_batch, x_column] = self.x_strides;
+        let operands = [
+            (self.w_strides, self.w.dtype().size()),
+            ([x_batch, 0, x_column], self.x.dtype().size()),
+            ([self.rows as isize, 1, 0], 4),
+        ];
+        let [batches, rows, columns] = fit([self.batches, self.rows, self.columns], &operands, room);
+        let mut part = Cut { batches, rows, columns };
         // The sums of all parts of the columns are bound together, to be added up.
         let parts = self.columns.div_ceil(part.columns);
         while parts > 1 && parts * part.batches * part.rows * 4 > room && part.batches * part.rows > 4 {
@@ -294,7 +257,7 @@ impl Product<'_> {
         let total = parts * splits;
         let partial = match total {
             1 => None,
-            _ => Some(Tensor::empty(result.device(), &[total, count], word(self.w.dtype()), NAME)?),
+            _ => Some(Tensor::empty(result.device(), &[total, count], word(self.w.dtype()), self.name)?),
         };
         for i in 0..parts {
             let from = i * part;
@@ -311,7 +274,7 @@ impl Product<'_> {
         }
         match &partial {
             None => Ok(()),
-            Some(partial) => self.sum_splits(context, partial, result, first_row, total, count),
+            Some(partial) => sum_splits(partial, result, first_row),
         }
     }
 
@@ -380,7 +343,8 @@ impl Product<'_> {
             columns: self.columns as u32,
             splits: splits as u32,
             chunk: chunk as u32,
-            unused: [0; 2],
+            scale: self.scale,
+            unused: 0,
         };
         let groups = if by_columns {
             (self.rows.div_ceil(4) * splits * self.batches).div_ceil(workgroup as usize)
@@ -388,43 +352,12 @@ impl Product<'_> {
             count.div_ceil(4) * splits
         };
         context.record(&Dispatch {
-            label: NAME,
+            label: self.name,
             pipeline: &pipeline,
             bindings: &[Some(w.binding), Some(x.binding), Some(out_window.binding)],
             params: bytemuck::bytes_of(&params),
             groups: groups as u32,
             bytes: w.binding.size,
-        })
-    }
-
-    fn sum_splits(
-        &self,
-        context: &Context,
-        partial: &Tensor,
-        out: &Tensor,
-        out_offset: usize,
-        splits: usize,
-        count: usize,
-    ) -> Result<()> {
-        let caps = context.caps();
-        let element = word(self.w.dtype());
-        let workgroup = caps.workgroup_up_to(64);
-        let pipeline = context.pipeline(SUM_KEY | element as u64, || sum_spec(element, workgroup))?;
-        let from = window(partial, 0, &[splits * count], &[1], caps.alignment);
-        let to = window(out, out_offset as isize, &[count], &[1], caps.alignment);
-        let params = SumParams {
-            partial_offset: from.offset as u32,
-            out_offset: to.offset as u32,
-            count: count as u32,
-            splits: splits as u32,
-        };
-        context.record(&Dispatch {
-            label: "matmul_vec: sum of parts",
-            pipeline: &pipeline,
-            bindings: &[Some(from.binding), Some(to.binding)],
-            params: bytemuck::bytes_of(&params),
-            groups: (count as u32).div_ceil(workgroup),
-            bytes: from.binding.size,
         })
     }
 }
@@ -443,7 +376,6 @@ struct Variant {
 
 /// Distinguishes these pipelines from those of other shaders.
 const KEY: u64 = 2 << 56;
-const SUM_KEY: u64 = 3 << 56;
 
 impl Variant {
     fn key(&self) -> u64 {
@@ -482,27 +414,10 @@ impl Variant {
     }
 }
 
-fn sum_spec(element: DType, workgroup: u32) -> Spec {
-    Spec {
-        label: "matmul_vec: sum of parts",
-        source: include_str!("../../shaders/sum_splits.wgsl"),
-        slots: vec![("ACCUMULATOR", accumulator(element))],
-        constants: vec![("WORKGROUP", f64::from(workgroup))],
-        inputs: vec![true],
-        params: SumParams::LAYOUT,
-    }
-}
-
-/// What products of this type are summed in.
-fn accumulator(dtype: DType) -> Slot {
-    let element = if dtype.kind() == Kind::Float { "f32" } else { "i32" };
-    Slot::Text(format!("alias Element = {element};\nalias Accumulator = vec4<{element}>;"))
-}
-
 /// Every variant, for checking shaders.
 #[cfg(test)]
 pub(crate) fn all_specs() -> Vec<Spec> {
-    let mut specs = vec![sum_spec(DType::Float32, 64), sum_spec(DType::Int32, 64)];
+    let mut specs = Vec::new();
     let floats = [DType::Float32, DType::Float16, DType::BFloat16];
     let pairs = floats.iter().flat_map(|&w| floats.map(|x| (w, x))).chain([(DType::Int32, DType::Int32)]);
     for (w, x) in pairs {

@@ -4,11 +4,14 @@
 //! below may trust its arguments), the launch on a GPU, and the way to its loops on the CPU.
 
 pub mod astype;
+pub mod attention;
 pub mod concat;
 pub mod cumsum;
 pub mod elementwise;
+pub mod matmul;
 pub mod matmul_vec;
 pub mod norm;
+pub(crate) mod parts;
 pub mod reduce;
 pub mod rope;
 mod rows;
@@ -24,8 +27,10 @@ use crate::shape::{Layout, show};
 use crate::tensor::{Storage, Tensor};
 
 pub use astype::{arange, assign, astype, contiguous, copy, full};
+pub use attention::{attention, attention_scores, weighted_sum};
 pub use concat::{concat, stack};
 pub use cumsum::cumsum;
+pub use matmul::matmul;
 pub use matmul_vec::matmul_vec;
 pub use rope::{rope, rope_tables};
 pub use take::{embedding, take};

@@ -8,6 +8,7 @@
 use smallvec::SmallVec;
 
 use super::elementwise::dtype_module;
+use super::parts::{Window, halved, window};
 use super::{assign, contiguous};
 use crate::device::caps::Caps;
 use crate::dtype::DType;
@@ -43,34 +44,6 @@ shader_params! {
         eps: f32,
         unused: [u32; 2],
     }
-}
-
-/// A binding, and where in it the first element is.
-pub(super) struct Window<'a> {
-    pub(super) binding: Binding<'a>,
-    pub(super) offset: isize,
-}
-
-/// What to bind of a tensor for a piece of it.
-pub(super) fn window<'a>(
-    tensor: &'a Tensor,
-    offset: isize,
-    lengths: &[usize],
-    strides: &[isize],
-    alignment: u32,
-) -> Window<'a> {
-    let layout = Layout { shape: lengths.into(), strides: strides.into(), offset };
-    let (low, high) = layout.reach().expect("a piece has elements");
-    let size = tensor.dtype().size() as u64;
-    let start = (low as u64 * size) & !(u64::from(alignment) - 1);
-    let binding =
-        Binding { buffer: tensor.gpu_buffer(), offset: start, size: align_up((high as u64 + 1) * size - start, 16) };
-    Window { binding, offset: offset - (start / size) as isize }
-}
-
-/// About half of a length, so that whole groups of four stay together where there are several.
-pub(super) const fn halved(length: usize) -> usize {
-    if length > 8 { (length / 2).next_multiple_of(4) } else { length.div_ceil(2) }
 }
 
 /// The most axes before the row that the shaders count through.

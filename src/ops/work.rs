@@ -15,12 +15,15 @@ pub struct Work {
 }
 
 /// Operations besides the elementwise ones: how the result's size follows from the operands, and the arithmetic for
-/// each element of the first of them.
+/// each element of the first of them. Of matrices, it is the arithmetic for each element and each row or column that
+/// it meets.
 const OTHERS: &[(&str, Output, f64)] = &[
     ("all", Output::Small, 1.0),
     ("any", Output::Small, 1.0),
     ("argmax", Output::Small, 2.0),
     ("argmin", Output::Small, 2.0),
+    ("attention", Output::Same, 4.0),
+    ("attention_scores", Output::Scores, 2.0),
     ("concat", Output::Sum, 0.0),
     ("cumsum", Output::Same, 1.0),
     ("embedding", Output::Rows, 0.0),
@@ -28,6 +31,7 @@ const OTHERS: &[(&str, Output, f64)] = &[
     ("l2_norm", Output::Same, 4.0),
     ("layer_norm", Output::Same, 8.0),
     ("log_softmax", Output::Same, 30.0),
+    ("matmul", Output::Product, 2.0),
     ("matmul_vec", Output::WithoutLastAxis, 2.0),
     ("max", Output::Small, 1.0),
     ("mean", Output::Small, 1.0),
@@ -41,6 +45,7 @@ const OTHERS: &[(&str, Output, f64)] = &[
     ("sum", Output::Small, 1.0),
     ("take", Output::Rows, 0.0),
     ("var", Output::Small, 4.0),
+    ("weighted_sum", Output::Product, 2.0),
 ];
 
 #[derive(Clone, Copy)]
@@ -54,6 +59,10 @@ enum Output {
     Sum,
     /// A row of the first operand for each element of the second.
     Rows,
+    /// Of matrices: as many rows as the first operand, as many columns as the second.
+    Product,
+    /// As many rows as the first operand, and a column for each row of the second.
+    Scores,
 }
 
 /// The names of all operations that have an estimate.
@@ -70,16 +79,25 @@ pub fn work(name: &str, operands: &[(&[usize], usize)]) -> Option<Work> {
     let size = operands.iter().map(|&(_, size)| size).max()? as f64;
     let first = operands.first()?.0;
     if let Some(&(_, result, cost)) = OTHERS.iter().find(|&&(other, ..)| other == name) {
+        let second = operands.get(1).map_or(&[][..], |&(shape, _)| shape);
+        // An axis of the second operand, counted from its last; of the first, how long its rows are.
+        let axis = |from_last: usize| second.iter().nth_back(from_last).map_or(1.0, |&length| length as f64);
+        let row = first.last().map_or(1.0, |&length| length.max(1) as f64);
+        let meets = match result {
+            Output::Product => axis(0),
+            Output::Scores => axis(1),
+            _ if name == "attention" => axis(1),
+            _ => 1.0,
+        };
         let elements = match result {
             Output::Same => length(first),
+            Output::Product | Output::Scores => length(first) / row * meets,
             Output::WithoutLastAxis => length(&first[..first.len().saturating_sub(1)]),
             Output::Small => 0.0,
             Output::Sum => operands.iter().map(|&(shape, _)| length(shape)).sum(),
-            Output::Rows => {
-                length(first.get(1..).unwrap_or(&[])) * operands.get(1).map_or(1.0, |&(shape, _)| length(shape))
-            }
+            Output::Rows => length(first.get(1..).unwrap_or(&[])) * length(second),
         };
-        return Some(Work { read, written: elements * size, operations: length(first) * cost });
+        return Some(Work { read, written: elements * size, operations: length(first) * meets * cost });
     }
     let operation = elementwise::OPERATIONS.iter().find(|operation| operation.name == name)?;
     let mut shape = Shape::new();

@@ -71,6 +71,7 @@ impl PyDevice {
             Device::Gpu(gpu) => [
                 (gpu.caps.subgroups, "subgroups"),
                 (gpu.caps.f16, "f16"),
+                (gpu.caps.cooperative, "coop"),
                 (gpu.caps.immediates, "immediates"),
                 (gpu.caps.timestamps, "timestamps"),
                 (gpu.caps.pipeline_cache, "pipeline-cache"),

@@ -16,7 +16,7 @@ use super::call::{axes_argument, optional_axis_argument};
 use super::device::{PyDevice, device_argument, device_for_new, named_device};
 use super::enter;
 use super::ops::elementwise::call_binary;
-use super::ops::matmul_vec::call_matmul;
+use super::ops::matmul::call_matmul;
 use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::{DType, Kind, Scalar};

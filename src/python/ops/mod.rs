@@ -1,9 +1,11 @@
 //! The operations as Python functions, in files named as in `src/ops/`.
 
+mod attention;
 mod concat;
 mod cumsum;
 pub(super) mod elementwise;
-pub(super) mod matmul_vec;
+pub(super) mod matmul;
+mod matmul_vec;
 mod norm;
 mod reduce;
 mod rope;
@@ -14,9 +16,11 @@ mod take;
 use pyo3::prelude::*;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    attention::register(module)?;
     concat::register(module)?;
     cumsum::register(module)?;
     elementwise::register(module)?;
+    matmul::register(module)?;
     matmul_vec::register(module)?;
     norm::register(module)?;
     reduce::register(module)?;

@@ -1,0 +1,155 @@
+//! Products in parts on GPUs: what of their operands fits a binding, and the sum of partial results.
+
+use crate::device::caps::Caps;
+use crate::dtype::{DType, Kind};
+use crate::error::Result;
+use crate::gpu::align_up;
+use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::stream::{Binding, Dispatch};
+use crate::gpu::wgsl::Slot;
+use crate::shape::Layout;
+use crate::tensor::Tensor;
+
+/// A binding, and where in it the first element is.
+pub(super) struct Window<'a> {
+    pub(super) binding: Binding<'a>,
+    pub(super) offset: isize,
+}
+
+/// What to bind of a tensor for a piece of it.
+pub(super) fn window<'a>(
+    tensor: &'a Tensor,
+    offset: isize,
+    lengths: &[usize],
+    strides: &[isize],
+    alignment: u32,
+) -> Window<'a> {
+    let layout = Layout { shape: lengths.into(), strides: strides.into(), offset };
+    let (low, high) = layout.reach().expect("a piece has elements");
+    let size = tensor.dtype().size() as u64;
+    let start = (low as u64 * size) & !(u64::from(alignment) - 1);
+    let binding =
+        Binding { buffer: tensor.gpu_buffer(), offset: start, size: align_up((high as u64 + 1) * size - start, 16) };
+    Window { binding, offset: offset - (start / size) as isize }
+}
+
+/// About half of a length, so that whole groups of four stay together where there are several.
+pub(super) const fn halved(length: usize) -> usize {
+    if length > 8 { (length / 2).next_multiple_of(4) } else { length.div_ceil(2) }
+}
+
+/// The most bytes of a window that can be bound, wherever it begins.
+pub(super) fn room(caps: &Caps) -> usize {
+    // Windows begin at aligned places, so leave room for one step. Flat indices must stay inside 32 bits, too.
+    (caps.binding - u64::from(caps.alignment) - 16).min(4 << 30) as usize
+}
+
+/// The largest part of an index space of these lengths of which every operand has room. An operand is its strides along
+/// the axes and the bytes of its elements. Of those that are too large, the axis that reaches farthest is halved.
+pub(super) fn fit<const AXES: usize>(
+    lengths: [usize; AXES],
+    operands: &[([isize; AXES], usize)],
+    room: usize,
+) -> [usize; AXES] {
+    let mut part = lengths;
+    let reach =
+        |part: &[usize; AXES], strides: &[isize; AXES], axis: usize| (part[axis] - 1) * strides[axis].unsigned_abs();
+    loop {
+        let too_large = operands.iter().filter(|(strides, size)| {
+            ((0..AXES).map(|axis| reach(&part, strides, axis)).sum::<usize>() + 4).saturating_mul(*size) > room
+        });
+        let farthest = too_large
+            .flat_map(|(strides, _)| (0..AXES).map(|axis| (reach(&part, strides, axis), axis)))
+            .max_by_key(|&(reach, axis)| (reach, AXES - axis));
+        match farthest {
+            Some((reach, axis)) if reach > 0 => part[axis] = halved(part[axis]),
+            _ => return part,
+        }
+    }
+}
+
+/// The 4-byte type in which results of this type are summed.
+pub(super) const fn word(dtype: DType) -> DType {
+    match dtype.kind() {
+        Kind::Float => DType::Float32,
+        Kind::Int | Kind::Bool => DType::Int32,
+    }
+}
+
+/// What products of this type are summed in.
+pub(super) fn accumulator(dtype: DType) -> Slot {
+    let element = if dtype.kind() == Kind::Float { "f32" } else { "i32" };
+    Slot::Text(format!("alias Element = {element};\nalias Accumulator = vec4<{element}>;"))
+}
+
+shader_params! {
+    struct SumParams {
+        partial_offset: u32,
+        out_offset: u32,
+        count: u32,
+        splits: u32,
+    }
+}
+
+const SUM_KEY: u64 = 3 << 56;
+const SUM_LABEL: &str = "sum of parts";
+
+/// Adds up partial results `[splits, count]` of 4 bytes each, in their order, into as many words of `out` from
+/// `out_offset` on. Both fit a binding.
+pub(super) fn sum_splits(partial: &Tensor, out: &Tensor, out_offset: usize) -> Result<()> {
+    let &[splits, count] = partial.shape() else { unreachable!("partial results have two axes") };
+    let context = out.gpu_buffer().context();
+    let caps = context.caps();
+    let (element, workgroup) = (partial.dtype(), caps.workgroup_up_to(64));
+    let pipeline = context.pipeline(SUM_KEY | element as u64, || sum_spec(element, workgroup))?;
+    let from = window(partial, 0, &[splits * count], &[1], caps.alignment);
+    let to = window(out, out_offset as isize, &[count], &[1], caps.alignment);
+    let params = SumParams {
+        partial_offset: from.offset as u32,
+        out_offset: to.offset as u32,
+        count: count as u32,
+        splits: splits as u32,
+    };
+    context.record(&Dispatch {
+        label: SUM_LABEL,
+        pipeline: &pipeline,
+        bindings: &[Some(from.binding), Some(to.binding)],
+        params: bytemuck::bytes_of(&params),
+        groups: (count as u32).div_ceil(workgroup),
+        bytes: from.binding.size,
+    })
+}
+
+fn sum_spec(element: DType, workgroup: u32) -> Spec {
+    Spec {
+        label: SUM_LABEL,
+        source: include_str!("../../shaders/sum_splits.wgsl"),
+        slots: vec![("ACCUMULATOR", accumulator(element))],
+        constants: vec![("WORKGROUP", f64::from(workgroup))],
+        inputs: vec![true],
+        params: SumParams::LAYOUT,
+    }
+}
+
+/// Every variant, for checking shaders.
+#[cfg(test)]
+pub(crate) fn all_specs() -> Vec<Spec> {
+    vec![sum_spec(DType::Float32, 64), sum_spec(DType::Int32, 64)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_fit_and_only_what_is_too_large_is_cut() {
+        // a[b, m, k] and b[b, k, n] as rows, in float32: strides along b, m, n, k.
+        let a = ([0, 1000, 0, 1], 4);
+        let b = ([0, 0, 1, 500], 4);
+        assert_eq!(fit([1, 10, 500, 1000], &[a, b], 1 << 30), [1, 10, 500, 1000]);
+        let [_, m, n, k] = fit([1, 10, 500, 1000], &[a, b], 1 << 20);
+        assert!((m, n) == (10, 500) && k == 500, "{m} {n} {k}");
+        let whole = fit([3, 5, 7, 9], &[a, b], 16);
+        assert_eq!(whole, [3, 1, 1, 1]);
+    }
+}
