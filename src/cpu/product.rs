@@ -7,16 +7,22 @@
 //!
 //! Panels consist of words of 32 bits: an `f32`, an `i32`, or a pair of `bf16` that are neighbours along the sum.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::cast_ptr_alignment, reason = "reads and writes need no alignment where there may be none")]
+#![expect(clippy::needless_range_loop, reason = "one index goes through rows, columns and sums")]
 
 use half::bf16;
 
 use super::convert::{self, BLOCK, Block, Number};
 use super::simd::{Kernel, Level, Simd};
+use super::walk::tile::square;
 use crate::dtype::{DType, Kind};
 
 /// How many steps are summed in registers, before that is added to the sums in memory: panels of so many stay in the
 /// nearest caches, and a chain of additions has an end.
 pub(crate) const CHAIN: usize = 256;
+
+/// How many lines are turned around at a time.
+const SIDE: usize = 4;
 
 /// What panels hold, and how their products are summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +96,10 @@ pub(crate) unsafe fn pack(
     to: *mut u32,
     panel_step: usize,
 ) {
-    level.run(Pack { level, arithmetic, lines, width, to, panel_step });
+    level.run(Pack { arithmetic, lines, width, to, panel_step });
 }
 
 struct Pack<'a> {
-    level: Level,
     arithmetic: Arithmetic,
     lines: &'a Lines,
     width: usize,
@@ -225,24 +230,20 @@ impl Pack<'_> {
     /// The promise to [`pack`].
     #[inline(always)]
     unsafe fn lines<V: Simd, T: Number>(&self) {
+        let (dtype, along) = (self.lines.dtype, self.lines.along);
+        let size = dtype.size();
         // SAFETY: the caller's promise.
         unsafe {
-            self.turn(1, |from, count, block| {
-                let lines = self.lines;
-                let (mut place, mut raw) = (from, Block::new());
-                if T::is_stored_in(lines.dtype) {
-                    if lines.along == lines.dtype.size() as isize {
-                        return place.cast();
-                    }
-                    convert::gather(lines.dtype.size(), from, lines.along, block.as_mut_ptr(), count);
-                } else {
-                    if lines.along != lines.dtype.size() as isize {
-                        place = raw.as_mut_ptr();
-                        convert::gather(lines.dtype.size(), from, lines.along, raw.as_mut_ptr(), count);
-                    }
-                    T::load::<V>(lines.dtype, place, block.as_mut_ptr::<T>(), count, false);
+            self.turn(1, T::is_stored_in(dtype), |mut from, count, words| {
+                let mut raw = Block::new();
+                if along != size as isize {
+                    let to = if T::is_stored_in(dtype) { words.cast() } else { raw.as_mut_ptr() };
+                    convert::gather(size, from, along, to, count);
+                    from = to;
                 }
-                block.as_mut_ptr::<u32>().cast_const()
+                if !T::is_stored_in(dtype) || along == size as isize {
+                    T::load::<V>(dtype, from, words.cast(), count, false);
+                }
             });
         }
     }
@@ -255,73 +256,76 @@ impl Pack<'_> {
     unsafe fn lines_of_pairs(&self) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.turn(2, |from, count, block| {
-                if self.lines.along == size_of::<bf16>() as isize && count % 2 == 0 {
-                    return from.cast();
-                }
-                convert::gather(size_of::<bf16>(), from, self.lines.along, block.as_mut_ptr(), count);
-                block.as_mut_ptr::<bf16>().add(count).write(bf16::ZERO);
-                block.as_mut_ptr::<u32>().cast_const()
+            self.turn(2, true, |from, count, words| {
+                convert::gather(size_of::<bf16>(), from, self.lines.along, words.cast(), count);
+                words.cast::<bf16>().add(count).write(bf16::ZERO);
             });
         }
     }
 
-    /// Packs lines of which `words` makes words: it gets where they begin, how many elements to take, and a block for
-    /// them if they are not words already. `elements` of a line make one.
+    /// Packs lines that `convert` makes words of: it gets where they begin, how many elements to take, and room for so
+    /// many and one more. `elements` of a line make one. `already`: they are words if they lie one after another.
     ///
     /// # Safety
     /// The promise to [`pack`].
     #[inline(always)]
-    unsafe fn turn(&self, elements: usize, words: impl Fn(*const u8, usize, &mut Block) -> *const u32) {
+    unsafe fn turn(&self, elements: usize, already: bool, convert: impl Fn(*const u8, usize, *mut u32)) {
         const STRETCH: usize = BLOCK / 2;
         let lines = self.lines;
-        let zeros = [0_u32; STRETCH];
+        let direct = already && lines.along == lines.dtype.size() as isize;
+        let mut blocks = [const { Block::new() }; SIDE];
         for panel in 0..lines.count.div_ceil(self.width) {
             for element in (0..lines.length).step_by(STRETCH) {
                 let count = STRETCH.min(lines.length - element);
-                for line in (0..self.width).step_by(4) {
-                    let mut blocks = [const { Block::new() }; 4];
-                    let mut rows = [zeros.as_ptr(); 4];
-                    for (i, (row, block)) in rows.iter_mut().zip(&mut blocks).enumerate() {
-                        let line = panel * self.width + line + i;
-                        if line < lines.count {
-                            let start = lines.start.wrapping_offset(line as isize * lines.across);
-                            *row = words(start.wrapping_offset(element as isize * lines.along), count, block);
+                for across in (0..self.width).step_by(SIDE) {
+                    let first = panel * self.width + across;
+                    let place = |line: usize| {
+                        let start = lines.start.wrapping_offset(line as isize * lines.across);
+                        start.wrapping_offset(element as isize * lines.along)
+                    };
+                    let (mut from, mut step) = (place(first), lines.across);
+                    if !direct || !count.is_multiple_of(elements) || first + SIDE > lines.count {
+                        for (i, block) in blocks.iter_mut().enumerate() {
+                            let words = block.as_mut_ptr::<u32>();
+                            if first + i < lines.count {
+                                convert(place(first + i), count, words);
+                            } else {
+                                // SAFETY: there is room for so many.
+                                unsafe { words.write_bytes(0, count) };
+                            }
                         }
+                        (from, step) = (blocks.as_ptr().cast(), size_of::<Block>() as isize);
                     }
                     // SAFETY: the caller's promise; there are as many words.
                     unsafe {
-                        let to = self.to.add(panel * self.panel_step + element / elements * self.width + line);
-                        transpose(rows, to, self.width, count.div_ceil(elements), 4.min(self.width - line));
+                        let to = self.to.add(panel * self.panel_step + element / elements * self.width + across);
+                        self.columns(from, step, count.div_ceil(elements), to, SIDE.min(self.width - across));
                     }
                 }
             }
         }
     }
-}
 
-/// Writes four rows of words as columns, the first `across` of them, in rows of `width` words.
-///
-/// # Safety
-/// There are `count` words in each row, and there is room for them.
-#[inline(always)]
-unsafe fn transpose(rows: [*const u32; 4], to: *mut u32, width: usize, count: usize, across: usize) {
-    let mut i = 0;
-    // SAFETY: the caller's promise.
-    unsafe {
-        while across == 4 && i + 4 <= count {
-            let square = rows.map(|row| row.add(i).cast::<[u32; 4]>().read_unaligned());
-            for j in 0..4 {
-                let column = [square[0][j], square[1][j], square[2][j], square[3][j]];
-                to.add((i + j) * width).cast::<[u32; 4]>().write_unaligned(column);
+    /// Writes rows of `count` words, `step` bytes apart, as columns, the first `across` of them.
+    ///
+    /// # Safety
+    /// There are so many words in [`SIDE`] rows, and there is room for them.
+    #[inline(always)]
+    unsafe fn columns(&self, from: *const u8, step: isize, count: usize, to: *mut u32, across: usize) {
+        let mut i = 0;
+        // SAFETY: the caller's promise.
+        unsafe {
+            while across == SIDE && i + SIDE <= count {
+                square::words(from.add(4 * i), step, to.add(i * self.width).cast(), 4 * self.width);
+                i += SIDE;
             }
-            i += 4;
-        }
-        while i < count {
-            for (r, row) in rows[..across].iter().enumerate() {
-                to.add(i * width + r).write(row.add(i).read_unaligned());
+            while i < count {
+                for row in 0..across {
+                    let word = from.wrapping_offset(row as isize * step).cast::<u32>().add(i).read_unaligned();
+                    to.add(i * self.width + row).write(word);
+                }
+                i += 1;
             }
-            i += 1;
         }
     }
 }
@@ -334,6 +338,8 @@ pub(crate) struct Panels {
     /// Words from one panel to the next.
     pub(crate) a_step: usize,
     pub(crate) b_step: usize,
+    /// Words from one step of the right one to the next: its width, or more where a row-major matrix serves as it is.
+    pub(crate) b_row: usize,
     /// How many panels there are.
     pub(crate) a_count: usize,
     pub(crate) b_count: usize,
@@ -392,10 +398,18 @@ impl<const PAIRS: bool> Floats<PAIRS> {
                     // SAFETY: the caller's promise.
                     unsafe {
                         let a = panels.a.add(i * panels.a_step + step * R);
-                        let b = panels.b.add(j * panels.b_step + step * columns);
+                        let b = panels.b.add(j * panels.b_step + step * panels.b_row);
                         let sums = panels.sums.add((i * R * panels.b_count + j) * columns);
                         let row_step = panels.b_count * columns;
-                        Self::block::<V, R, C>(a.cast(), b.cast(), steps, sums.cast(), row_step, step > 0);
+                        Self::block::<V, R, C>(
+                            a.cast(),
+                            b.cast(),
+                            panels.b_row,
+                            steps,
+                            sums.cast(),
+                            row_step,
+                            step > 0,
+                        );
                     }
                 }
             }
@@ -414,6 +428,7 @@ impl<const PAIRS: bool> Floats<PAIRS> {
     unsafe fn block<V: Simd, const R: usize, const C: usize>(
         a: *const f32,
         b: *const f32,
+        b_row: usize,
         steps: usize,
         to: *mut f32,
         row_step: usize,
@@ -423,7 +438,7 @@ impl<const PAIRS: bool> Floats<PAIRS> {
         // SAFETY: the caller's promise.
         unsafe {
             for step in 0..steps {
-                let (a, b) = (a.add(step * R), b.add(step * C * V::LANES));
+                let (a, b) = (a.add(step * R), b.add(step * b_row));
                 let mut columns = [V::splat(0.0); C];
                 for c in 0..C {
                     columns[c] = V::load_f32(b.add(c * V::LANES));
@@ -480,15 +495,75 @@ impl Integers {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let a = panels.a.cast::<i32>().add(i / R * panels.a_step + i % R);
-                    let b = panels.b.cast::<[i32; C]>().byte_add(4 * j * panels.b_step);
+                    let b = panels.b.add(j * panels.b_step);
                     let mut sums = [0_i32; C];
                     for step in 0..panels.steps {
-                        let (row, columns) = (a.add(step * R).read(), b.add(step).read());
+                        let row = a.add(step * R).read();
+                        let columns = b.add(step * panels.b_row).cast::<[i32; C]>().read_unaligned();
                         for c in 0..C {
                             sums[c] = sums[c].wrapping_add(row.wrapping_mul(columns[c]));
                         }
                     }
                     panels.sums.cast::<[i32; C]>().add(i * panels.b_count + j).write(sums);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of sums, and where they go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Results {
+    pub(crate) sums: *mut u32,
+    /// Words from one row of sums to the next.
+    pub(crate) row_step: usize,
+    pub(crate) rows: usize,
+    /// At most [`BLOCK`].
+    pub(crate) columns: usize,
+    pub(crate) dtype: DType,
+    pub(crate) out: *mut u8,
+    /// Bytes to the next row and column there.
+    pub(crate) steps: [isize; 2],
+    /// What sums in `f32` are multiplied with.
+    pub(crate) scale: f32,
+}
+
+/// Scales and converts sums, and puts them where they belong.
+///
+/// # Safety
+/// The sums are there, and there is room for them.
+pub(crate) unsafe fn store(level: Level, arithmetic: Arithmetic, results: Results) {
+    level.run(Store(arithmetic, results));
+}
+
+struct Store(Arithmetic, Results);
+
+impl Kernel for Store {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let Self(arithmetic, results) = self;
+        let size = results.dtype.size();
+        let dense = results.steps[1] == size as isize;
+        for row in 0..results.rows {
+            let out = results.out.wrapping_offset(row as isize * results.steps[0]);
+            let mut block = Block::new();
+            // SAFETY: the promise to `store`; a block has room for so many.
+            unsafe {
+                let sums = results.sums.add(row * results.row_step);
+                let to = if dense { out } else { block.as_mut_ptr() };
+                if arithmetic == Arithmetic::Integers {
+                    i32::store::<V>(results.dtype, sums.cast(), to, results.columns, false);
+                } else {
+                    let sums = sums.cast::<f32>();
+                    for i in 0..if results.scale == 1.0 { 0 } else { results.columns } {
+                        *sums.add(i) *= results.scale;
+                    }
+                    f32::store::<V>(results.dtype, sums, to, results.columns, false);
+                }
+                if !dense {
+                    convert::scatter(size, to, out, results.steps[1], results.columns);
                 }
             }
         }

@@ -2,8 +2,11 @@
 //!
 //! Floats are multiplied and summed in float32, whatever they are stored in; integers in int32, wrapping around.
 
+mod cpu;
+
 use super::matmul_vec::multiply_vectors;
 use super::{Operand, Output, assign, astype};
+use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::shape::{Layout, Shape, broadcast_shapes, show};
@@ -90,6 +93,11 @@ pub(crate) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
     }
     if a.shape()[axes - 1] == 0 {
         return assign(out, Operand::Scalar(Scalar::Int(0)));
+    }
+    if let Device::Cpu(device) = a.device() {
+        // SAFETY: the caller checked the shapes, and that the output overlaps neither operand.
+        #[expect(unsafe_code, reason = "the loops trust the shapes")]
+        return unsafe { cpu::multiply(*device, a.view(), b.view(), out.view_mut(), scale) };
     }
     // Rows of a as vectors that meet the columns of b.
     let columns = swapped(b);

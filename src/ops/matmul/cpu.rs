@@ -14,22 +14,29 @@
 //! them by all. How it is all cut depends on the shapes alone, so that the result does not depend on the number of
 //! threads.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::cast_ptr_alignment, reason = "buffers of our own begin at cache lines")]
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::axes::Axes;
-use crate::cpu::convert::{self, BLOCK, Block};
+use crate::cpu::convert::{BLOCK, Number};
 use crate::cpu::memory::HostBuffer;
-use crate::cpu::product::{self, Arithmetic, CHAIN, Lines, Panels};
+use crate::cpu::product::{self, Arithmetic, CHAIN, Lines, Panels, Results};
 use crate::cpu::threads::Shared;
 use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::ops::matmul_vec::cpu::matmul_vec;
+use crate::shape::Layout;
 
 /// Fewer products than this are not worth a second thread.
 const ALONE: usize = 1 << 20;
 /// So many batches keep all threads busy with a product each, if their panels take no more than so many words.
 const BATCHES: (usize, usize) = (16, 1 << 18);
+/// Up to so many rows use b as it is, if it has no more elements than so many.
+const DIRECT: (usize, usize) = (256, 1 << 17);
+/// Up to so many rows or columns are vectors to a matrix of at least so many elements.
+const VECTORS: [(usize, usize); 2] = [(4, 1 << 12), (8, 1 << 20)];
 /// The most rows and columns of a tile: its sums and as long a stretch of its panels fit the cache of a core. All are
 /// multiples of what [`product::block`] gives for any level.
 const TILE: [usize; 2] = [192, 256];
@@ -51,19 +58,51 @@ const WORDS: usize = 12 << 20;
 /// # Safety
 /// The shapes are `[…, m, k]`, `[…, k, n]` and `[…, m, n]` with equal leading axes. The elements are readable; the
 /// output's are writable, each in a place of its own, and share no memory with the operands.
-pub(crate) unsafe fn multiply(
-    device: CpuDevice,
-    a: View<'_>,
-    b: View<'_>,
-    out: ViewMut<'_>,
-    scale: f32,
-) -> Result<()> {
+pub(crate) unsafe fn multiply(device: CpuDevice, a: View<'_>, b: View<'_>, out: ViewMut<'_>, scale: f32) -> Result<()> {
     if out.layout.is_empty() {
         return Ok(());
     }
-    let product = Product::new(device, a, b, out, scale);
     // SAFETY: the caller's promise.
-    unsafe { product.perform(device) }
+    unsafe {
+        if let Some((w, x, out_layout)) = as_vectors(a, b, out) {
+            let out = ViewMut { layout: &out_layout, ..out };
+            return matmul_vec(device, View { layout: &w.1, ..w.0 }, View { layout: &x.1, ..x.0 }, out, scale);
+        }
+        Product::new(device, a, b, out, scale).perform(device)
+    }
+}
+
+/// A large matrix and a few vectors, for [`matmul_vec`], which reads the matrix once and as it is. The vectors are an
+/// axis along which the matrix repeats.
+#[expect(clippy::type_complexity, reason = "views with layouts of their own")]
+fn as_vectors<'a>(
+    a: View<'a>,
+    b: View<'a>,
+    out: ViewMut<'_>,
+) -> Option<((View<'a>, Layout), (View<'a>, Layout), Layout)> {
+    let leading = out.layout.ndim() - 2;
+    let [m, n] = [out.layout.shape[leading], out.layout.shape[leading + 1]];
+    let k = a.layout.shape[leading + 1];
+    let vectors = m.min(n);
+    if k == 0 || !VECTORS.iter().any(|&(most, matrix)| vectors <= most && m.max(n) * k >= matrix) {
+        return None;
+    }
+    let turned = |layout: &Layout| {
+        let mut layout = layout.clone();
+        layout.shape.swap(leading, leading + 1);
+        layout.strides.swap(leading, leading + 1);
+        layout
+    };
+    let repeated = |mut layout: Layout| {
+        layout.shape.insert(leading, vectors);
+        layout.strides.insert(leading, 0);
+        layout
+    };
+    Some(if m <= n {
+        ((b, repeated(turned(b.layout))), (a, a.layout.clone()), out.layout.clone())
+    } else {
+        ((a, repeated(a.layout.clone())), (b, turned(b.layout)), turned(out.layout))
+    })
 }
 
 /// Operands, and how they are cut.
@@ -76,6 +115,8 @@ struct Product {
     /// Bytes to the next row and column of the output.
     steps: [isize; 2],
     scale: f32,
+    /// Whether b lies in such a way, and is used so little, that it need not be packed.
+    direct: bool,
     /// The leading axes: bytes to the next a, b and out.
     batches: Axes<3>,
     /// How many lines the panels of a and b have.
@@ -142,6 +183,7 @@ impl Product {
             dtype: out.dtype,
             steps,
             scale,
+            direct: false,
             batches,
             widths: product::block(level),
             band: [0; 2],
@@ -156,12 +198,28 @@ impl Product {
 
     /// Decides how large everything is, from the shapes alone.
     fn cut(&mut self) {
+        let [a, b] = &self.operands;
+        let words = match self.arithmetic {
+            Arithmetic::Floats => f32::is_stored_in(b.dtype),
+            Arithmetic::Pairs => false,
+            Arithmetic::Integers => i32::is_stored_in(b.dtype),
+        };
+        self.direct = words
+            && b.across == size_of::<u32>() as isize
+            && b.along > 0
+            && b.count.is_multiple_of(self.widths[1])
+            && a.count <= DIRECT.0
+            && b.count * b.length <= DIRECT.1;
         for side in 0..2 {
             self.band[side] = self.operands[side].count.next_multiple_of(self.widths[side]).min(BAND);
             self.tile[side] = TILE[side].min(self.band[side]);
         }
+        let mut wanted = TASKS;
+        if self.alone() {
+            wanted = 1;
+        }
         let tiles = |tile: [usize; 2]| self.band[0].div_ceil(tile[0]) * self.band[1].div_ceil(tile[1]);
-        while tiles(self.tile) < TASKS && (0..2).any(|side| self.tile[side] > LEAST_TILE[side]) {
+        while tiles(self.tile) < wanted && (0..2).any(|side| self.tile[side] > LEAST_TILE[side]) {
             let side = usize::from(self.tile[1] * LEAST_TILE[0] > self.tile[0] * LEAST_TILE[1]);
             self.tile[side] = (self.tile[side] / 2).next_multiple_of(self.widths[side]);
         }
@@ -169,6 +227,12 @@ impl Product {
         self.part = wanted.clamp(2 * CHAIN, PART).min(self.length);
         let parts = WORDS / self.band[0].max(self.band[1]) / self.part.max(1);
         self.span = (parts.max(1) * self.part).min(self.length);
+    }
+
+    /// Whether a product is one thread's work.
+    fn alone(&self) -> bool {
+        self.products() <= ALONE
+            || self.batches.count() >= BATCHES.0 && self.length * (self.band[0] + self.band[1]) <= BATCHES.1
     }
 
     fn products(&self) -> usize {
@@ -180,8 +244,7 @@ impl Product {
     unsafe fn perform(&self, device: CpuDevice) -> Result<()> {
         let batches = self.batches.count();
         let alone = device.with_threads(1);
-        let words = self.span * (self.band[0] + self.band[1]);
-        if batches < BATCHES.0 || words > BATCHES.1 {
+        if batches < BATCHES.0 || self.span * (self.band[0] + self.band[1]) > BATCHES.1 {
             let device = if self.products() <= ALONE { alone } else { device };
             // SAFETY: the caller's promise.
             return unsafe { self.perform_batches(device, 0, batches) };
@@ -199,12 +262,16 @@ impl Product {
     /// # Safety
     /// The promise to [`multiply`].
     unsafe fn perform_batches(&self, device: CpuDevice, first: usize, count: usize) -> Result<()> {
-        let words = [0, 1].map(|side| self.span * self.band[side].next_multiple_of(self.widths[side]));
-        let panels = HostBuffer::alloc((words[0] + words[1]) * size_of::<u32>())?;
-        let panels = [panels.as_mut_ptr().cast::<u32>(), panels.as_mut_ptr().cast::<u32>().wrapping_add(words[0])];
+        let several = self.length > self.part;
+        // One thread has its sums behind the panels.
+        let sums = if several || device.threads() > 1 { 0 } else { self.tile[0] * self.tile[1] };
+        let words = [self.span * self.band[0], if self.direct { 0 } else { self.span * self.band[1] }, sums];
+        let scratch = HostBuffer::alloc(words.iter().sum::<usize>() * size_of::<u32>())?;
+        let start = scratch.as_mut_ptr().cast::<u32>();
+        let panels = [start, start.wrapping_add(words[0])];
+        let sums = (sums > 0).then(|| panels[1].wrapping_add(words[1]));
         // In several parts: the sums of each, and their sum so far.
         let area = self.band[0].next_multiple_of(self.tile[0]) * self.band[1].next_multiple_of(self.tile[1]);
-        let several = self.length > self.part;
         let partial = if several {
             let parts = self.span.div_ceil(self.part);
             Some((HostBuffer::alloc(area * parts * size_of::<f32>())?, HostBuffer::alloc(area * size_of::<f64>())?))
@@ -225,6 +292,7 @@ impl Product {
                             places[2] + row as isize * self.steps[0] + column as isize * self.steps[1],
                         ),
                         panels,
+                        sums,
                         partial: partial.as_ref().map(|(sums, total)| (sums.as_mut_ptr(), total.as_mut_ptr())),
                     };
                     for (lines, place) in band.lines.iter_mut().zip(places) {
@@ -245,6 +313,8 @@ struct Band<'a> {
     lines: [Lines; 2],
     out: *mut u8,
     panels: [*mut u32; 2],
+    /// Where the only thread has its sums.
+    sums: Option<*mut u32>,
     /// For several parts: room for the sums of each, and for what they add up to.
     partial: Option<(*mut u8, *mut u8)>,
 }
@@ -272,7 +342,7 @@ impl Band<'_> {
             try_for_each_chunk(device, tiles * parts, |task| {
                 let (tile, part) = (task / parts, task % parts);
                 // SAFETY: the caller's promise; everything was packed.
-                unsafe { shared.get().sum(device, tile, tiles * part + tile, part * part_length, steps) }
+                unsafe { shared.get().sum(device, tile, tiles * part + tile, [first, part * part_length, steps]) }
             })?;
             if self.partial.is_some() {
                 device.for_each_chunk(tiles, |tile| {
@@ -293,6 +363,9 @@ impl Band<'_> {
     }
 
     fn groups(&self, side: usize, steps: usize) -> usize {
+        if side == 1 && self.product.direct {
+            return 0;
+        }
         let [lines, length] = self.group(side);
         self.lines[side].count.div_ceil(lines) * steps.div_ceil(length)
     }
@@ -333,30 +406,38 @@ impl Band<'_> {
     ///
     /// # Safety
     /// The promise to [`multiply`], and everything was packed.
-    unsafe fn sum(&self, device: CpuDevice, tile: usize, place: usize, step: usize, steps: usize) -> Result<()> {
+    unsafe fn sum(&self, device: CpuDevice, tile: usize, place: usize, part: [usize; 3]) -> Result<()> {
         let product = self.product;
+        let [first, step, steps] = part;
         let [rows, columns] = self.tile(tile);
-        let own = if self.partial.is_none() { Some(HostBuffer::alloc(self.area() * size_of::<u32>())?) } else { None };
-        let sums = match (&own, self.partial) {
-            (Some(own), _) => own.as_mut_ptr().cast(),
-            (None, Some((sums, _))) => sums.cast::<u32>().wrapping_add(place * self.area()),
-            (None, None) => unreachable!("one of them there is"),
+        let mut own = None;
+        let sums = match (self.partial, self.sums) {
+            (Some((sums, _)), _) => sums.cast::<u32>().wrapping_add(place * self.area()),
+            (None, Some(sums)) => sums,
+            (None, None) => own.insert(HostBuffer::alloc(self.area() * size_of::<u32>())?).as_mut_ptr().cast(),
         };
         let [a_width, b_width] = product.widths;
+        let (mut b, mut b_step, mut b_row) =
+            (self.panels[1].wrapping_add(columns.0 * steps + step * b_width), b_width * steps, b_width);
+        if product.direct {
+            let matrix = self.lines[1].part(columns.0, columns.1, first + step, usize::MAX);
+            (b, b_step, b_row) = (matrix.start.cast_mut().cast(), b_width, matrix.along as usize / size_of::<u32>());
+        }
         // SAFETY: the caller's promise.
         unsafe {
             let panels = Panels {
                 a: self.panels[0].add(rows.0 * steps + step * a_width),
-                b: self.panels[1].add(columns.0 * steps + step * b_width),
+                b,
                 a_step: a_width * steps,
-                b_step: b_width * steps,
+                b_step,
+                b_row,
                 a_count: rows.1.div_ceil(a_width),
                 b_count: columns.1.div_ceil(b_width),
                 steps: product.part.min(steps - step),
                 sums,
             };
             product::multiply(device.level(), product.arithmetic, panels);
-            if own.is_some() {
+            if self.partial.is_none() {
                 self.store(device, rows, columns, sums);
             }
         }
@@ -404,26 +485,20 @@ impl Band<'_> {
     /// The promise to [`multiply`], and these are the sums.
     unsafe fn store(&self, device: CpuDevice, rows: (usize, usize), columns: (usize, usize), sums: *mut u32) {
         let product = self.product;
-        let row_step = columns.1.next_multiple_of(product.widths[1]);
-        for row in 0..rows.1 {
-            let out = self.out.wrapping_offset((rows.0 + row) as isize * product.steps[0]);
-            let out = out.wrapping_offset(columns.0 as isize * product.steps[1]);
-            // SAFETY: the caller's promise.
-            unsafe {
-                let sums = sums.add(row * row_step);
-                if product.arithmetic == Arithmetic::Integers {
-                    convert::store::<i32>(device.level(), product.dtype, sums.cast(), out, product.steps[1], columns.1);
-                    continue;
-                }
-                let sums = sums.cast::<f32>();
-                if product.scale != 1.0 {
-                    for i in 0..columns.1 {
-                        *sums.add(i) *= product.scale;
-                    }
-                }
-                convert::store::<f32>(device.level(), product.dtype, sums, out, product.steps[1], columns.1);
-            }
-        }
+        let [down, across] = product.steps;
+        let out = self.out.wrapping_offset(rows.0 as isize * down).wrapping_offset(columns.0 as isize * across);
+        let results = Results {
+            sums,
+            row_step: columns.1.next_multiple_of(product.widths[1]),
+            rows: rows.1,
+            columns: columns.1,
+            dtype: product.dtype,
+            out,
+            steps: product.steps,
+            scale: product.scale,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { product::store(device.level(), product.arithmetic, results) };
     }
 }
 
@@ -437,3 +512,6 @@ fn try_for_each_chunk(device: CpuDevice, count: usize, work: impl Fn(usize) -> R
     });
     outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
