@@ -1,8 +1,10 @@
 //! The CPU as a device: which instructions it has, how many threads may run, and how its operations see memory.
 
+pub(crate) mod axes;
 pub(crate) mod convert;
 pub mod math;
 pub mod memory;
+pub(crate) mod product;
 pub(crate) mod rows;
 pub mod simd;
 #[cfg(test)]

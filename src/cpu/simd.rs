@@ -201,6 +201,24 @@ pub trait Simd: Copy {
     fn largest(self) -> f32;
     /// The smallest of all lanes; NaN if any of them is.
     fn smallest(self) -> f32;
+
+    /// Products of `bf16`, of which each lane holds two: adds both products to the lane of `sum`. Where this is an
+    /// instruction, which [`Level::has_dots`] tells, subnormal numbers count as zeros.
+    #[inline(always)]
+    fn dot_bf16(self, other: Self, sum: Self) -> Self {
+        let (mut a, mut b) = ([bf16::ZERO; 2 * MAX_LANES], [bf16::ZERO; 2 * MAX_LANES]);
+        let mut sums = [0.0; MAX_LANES];
+        // SAFETY: the arrays take any vector.
+        unsafe {
+            self.store_f32(a.as_mut_ptr().cast());
+            other.store_f32(b.as_mut_ptr().cast());
+            sum.store_f32(sums.as_mut_ptr());
+            for lane in 0..2 * Self::LANES {
+                sums[lane / 2] += a[lane].to_f32_const() * b[lane].to_f32_const();
+            }
+            Self::load_f32(sums.as_ptr())
+        }
+    }
 }
 
 /// Asks for a cache line that will be wanted soon. Any address will do.
@@ -361,6 +379,25 @@ impl Level {
             Self::Neon => kernel.run::<portable::F32x8<true>>(),
             _ => kernel.run::<portable::F32x8<false>>(),
         }
+    }
+
+    /// Whether [`Simd::dot_bf16`] is an instruction.
+    pub(crate) fn has_dots(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let detected = std::arch::is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        let detected = false;
+        self == Self::Avx512 && detected
+    }
+
+    /// As [`Level::run`], for kernels that live on [`Simd::dot_bf16`]; only where that is an instruction.
+    pub(crate) fn run_dots<K: Kernel>(self, kernel: K) -> K::Output {
+        debug_assert!(self.has_dots());
+        // SAFETY: the machine has the features.
+        #[cfg(target_arch = "x86_64")]
+        return unsafe { avx512::run_dots(kernel) };
+        #[cfg(not(target_arch = "x86_64"))]
+        self.run(kernel)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Floats are multiplied and summed in float32, whatever they are stored in; integers in int32, wrapping around.
 
+mod cpu;
 mod gpu;
 
 use super::matmul_vec::multiply_vectors;
@@ -94,6 +95,11 @@ pub(crate) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
     if a.shape()[axes - 1] == 0 {
         return assign(out, Operand::Scalar(Scalar::Int(0)));
     }
+    if let Device::Cpu(device) = a.device() {
+        // SAFETY: the caller checked the shapes, and that the output overlaps neither operand.
+        #[expect(unsafe_code, reason = "the loops trust the shapes")]
+        return unsafe { cpu::multiply(*device, a.view(), b.view(), out.view_mut(), scale) };
+    }
     let without = |tensor: &Tensor, axis: usize| tensor.with_layout(tensor.layout().without(axis));
     // A single column, or a single row: the matrix times a vector.
     if b.shape()[axes - 1] == 1 {
@@ -102,17 +108,7 @@ pub(crate) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
     if a.shape()[axes - 2] == 1 {
         return multiply_vectors(name, &swapped(b), &without(a, axes - 2), &without(out, axes - 2), scale);
     }
-    match a.device() {
-        Device::Cpu(_) => {
-            // Rows of a as vectors that meet the columns of b.
-            let columns = swapped(b);
-            let mut layout = columns.layout().clone();
-            layout.shape.insert(axes - 2, a.shape()[axes - 2]);
-            layout.strides.insert(axes - 2, 0);
-            multiply_vectors(name, &columns.with_layout(layout), a, out, scale)
-        }
-        Device::Gpu(_) => gpu::multiply(name, a, b, out, scale),
-    }
+    gpu::multiply(name, a, b, out, scale)
 }
 
 /// The last two axes in the other order, as a view.

@@ -4,13 +4,12 @@
 
 pub(crate) mod cpu;
 
-use super::elementwise::{self, dtype_module, ends_buffer};
+use super::elementwise::{dtype_module, ends_buffer};
 use super::matmul::{self, computable, swapped};
 use super::parts::{accumulator, fit, halved, room, window, word};
 use super::reduce::{Reduction, reduce};
 use super::rows::Lanes;
-use super::{Operand, Output, assign, astype};
-use crate::cpu::CpuDevice;
+use super::{Operand, Output, assign};
 use crate::device::Device;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
@@ -79,20 +78,11 @@ pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor
 /// `out` overlaps neither operand. For operations that have checked all that.
 pub(super) fn multiply_vectors(name: &'static str, w: &Tensor, x: &Tensor, out: &Tensor, scale: f32) -> Result<()> {
     match w.device() {
-        Device::Cpu(device) if scale == 1.0 => on_cpu(*device, w, x, out),
-        Device::Cpu(device) => {
-            let x = astype(x, DType::Float32, false)?;
-            let x = elementwise::multiply((&x).into(), Scalar::Float(f64::from(scale)).into(), None)?;
-            on_cpu(*device, w, &x, out)
-        }
+        #[expect(unsafe_code, reason = "the loops trust the shapes")]
+        // SAFETY: the shapes were checked and broadcast above, k is not zero, and the output overlaps neither operand.
+        Device::Cpu(device) => unsafe { cpu::matmul_vec(*device, w.view(), x.view(), out.view_mut(), scale) },
         Device::Gpu(_) => on_gpu(name, w, x, out, scale),
     }
-}
-
-fn on_cpu(device: CpuDevice, w: &Tensor, x: &Tensor, out: &Tensor) -> Result<()> {
-    #![expect(unsafe_code, reason = "the loops trust the shapes")]
-    // SAFETY: the shapes were checked and broadcast above, k is not zero, and the output overlaps neither operand.
-    unsafe { cpu::matmul_vec(device, w.view(), x.view(), out.view_mut()) }
 }
 
 shader_params! {

@@ -3,18 +3,19 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason, given at the type, is that of every block")]
 
 use std::arch::x86_64::{
-    __m256i, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
+    __m256i, __m512, __m512bh, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
     _MM_FROUND_TO_NEAREST_INT, _MM_FROUND_TO_NEG_INF, _MM_FROUND_TO_POS_INF, _MM_FROUND_TO_ZERO, _MM_MANT_NORM_P75_1P5,
     _MM_MANT_SIGN_SRC, _mm_mask_storeu_epi8, _mm_maskz_set1_epi8, _mm_sfence, _mm_storeu_si128, _mm256_loadu_si256,
     _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_storeu_si256, _mm256_stream_si256, _mm512_add_epi32,
     _mm512_add_ps, _mm512_and_ps, _mm512_and_si512, _mm512_andnot_ps, _mm512_castps_si512, _mm512_castsi512_ps,
     _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_getexp_ps, _mm512_getmant_ps, _mm512_loadu_ps, _mm512_mask_add_ps, _mm512_mask_blend_epi32,
-    _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_or_ps, _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_reduce_min_ps,
-    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps,
-    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps, _mm512_xor_ps,
+    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_getexp_ps, _mm512_getmant_ps, _mm512_loadu_ps, _mm512_mask_add_ps,
+    _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps, _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
+    _mm512_reduce_min_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_sqrt_ps, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps, _mm512_xor_ps,
 };
+use std::mem::transmute;
 
 use half::{bf16, f16};
 
@@ -26,6 +27,15 @@ use super::{Kernel, Simd};
 /// The machine has the features named.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<F32x16>()
+}
+
+/// Runs a kernel compiled for AVX-512 with products of `bf16`.
+///
+/// # Safety
+/// The machine has the features named.
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")]
+pub(super) unsafe fn run_dots<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<F32x16>()
 }
 
@@ -277,5 +287,12 @@ impl Simd for F32x16 {
     #[inline(always)]
     fn smallest(self) -> f32 {
         if Self::any(self.is_nan()) { f32::NAN } else { unsafe { _mm512_reduce_min_ps(self.0) } }
+    }
+    #[inline(always)]
+    fn dot_bf16(self, other: Self, sum: Self) -> Self {
+        // Vectors of 512 bits, whatever they hold.
+        Self(unsafe {
+            _mm512_dpbf16_ps(sum.0, transmute::<__m512, __m512bh>(self.0), transmute::<__m512, __m512bh>(other.0))
+        })
     }
 }

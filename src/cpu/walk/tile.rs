@@ -46,8 +46,8 @@ impl Tile {
     }
 }
 
-/// Transposes a square of 16 bytes by as many elements: lines `step` bytes apart into rows of a tile.
-type Square = unsafe fn(*const u8, isize, *mut u8);
+/// Transposes a square of 16 bytes by as many elements: lines `step` bytes apart into rows some other bytes apart.
+type Square = unsafe fn(*const u8, isize, *mut u8, usize);
 
 /// # Safety
 /// As for [`Tile::fill`].
@@ -70,7 +70,7 @@ unsafe fn transpose<T: Copy>(
             let to = unsafe { to.cast::<T>().add(row * TILE_COLUMNS + column) };
             if row_step == size_of::<T>() as isize && across == side && down == side {
                 // SAFETY: the whole square is there.
-                unsafe { square(from, step, to.cast()) };
+                unsafe { square(from, step, to.cast(), TILE_COLUMNS * size_of::<T>()) };
                 continue;
             }
             for j in 0..across {
@@ -85,21 +85,20 @@ unsafe fn transpose<T: Copy>(
 }
 
 #[cfg(target_arch = "x86_64")]
-mod square {
+pub(crate) mod square {
     use std::arch::x86_64::{
         _mm_loadu_si128, _mm_setzero_si128, _mm_storeu_si128, _mm_unpackhi_epi8, _mm_unpackhi_epi16,
         _mm_unpackhi_epi32, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm_unpacklo_epi32,
     };
-
-    use super::TILE_COLUMNS;
 
     /// Interleaving line i with line i + side/2, for all lines and log₂(side) times, transposes a square. SSE2 has
     /// that, and every x86-64 has SSE2.
     macro_rules! square {
         ($name:ident, $side:literal, $low:ident, $high:ident) => {
             /// # Safety
-            /// Each of the lines is readable, and the rows of the tile are writable.
-            pub(super) unsafe fn $name(from: *const u8, step: isize, to: *mut u8) {
+            /// Each of the lines is readable, and the rows are writable.
+            #[inline(always)]
+            pub(crate) unsafe fn $name(from: *const u8, step: isize, to: *mut u8, row: usize) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let mut lines = [_mm_setzero_si128(); $side];
@@ -116,7 +115,7 @@ mod square {
                         done *= 2;
                     }
                     for (i, line) in lines.into_iter().enumerate() {
-                        _mm_storeu_si128(to.add(i * TILE_COLUMNS * (16 / $side)).cast(), line);
+                        _mm_storeu_si128(to.add(i * row).cast(), line);
                     }
                 }
             }
@@ -129,14 +128,13 @@ mod square {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-mod square {
-    use super::TILE_COLUMNS;
-
+pub(crate) mod square {
     macro_rules! square {
         ($name:ident, $side:literal, $type:ty) => {
             /// # Safety
-            /// Each of the lines is readable, and the rows of the tile are writable.
-            pub(super) unsafe fn $name(from: *const u8, step: isize, to: *mut u8) {
+            /// Each of the lines is readable, and the rows are writable.
+            #[inline(always)]
+            pub(crate) unsafe fn $name(from: *const u8, step: isize, to: *mut u8, row: usize) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let mut lines = [[0 as $type; $side]; $side];
@@ -144,8 +142,8 @@ mod square {
                         *line = from.wrapping_offset(i as isize * step).cast::<[$type; $side]>().read_unaligned();
                     }
                     for i in 0..$side {
-                        let row: [$type; $side] = std::array::from_fn(|j| lines[j][i]);
-                        to.add(i * TILE_COLUMNS * size_of::<$type>()).cast::<[$type; $side]>().write_unaligned(row);
+                        let column: [$type; $side] = std::array::from_fn(|j| lines[j][i]);
+                        to.add(i * row).cast::<[$type; $side]>().write_unaligned(column);
                     }
                 }
             }

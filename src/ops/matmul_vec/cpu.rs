@@ -1,4 +1,4 @@
-//! `out[…, n] = w[…, n, k] · x[…, k]` on the CPU.
+//! `out[…, n] = scale · w[…, n, k] · x[…, k]` on the CPU.
 //!
 //! The matrix is read once and everything else stays in the caches, so memory sets the pace. Its order decides the way:
 //! - *by rows*, when k runs along memory: each row's dot product with x;
@@ -15,6 +15,7 @@ mod sums;
 use std::mem::MaybeUninit;
 
 use self::sums::{Arithmetic, Part, Way};
+use crate::cpu::axes::Axes;
 use crate::cpu::convert::{self, BLOCK, Block};
 use crate::cpu::memory::HostBuffer;
 use crate::cpu::simd::Level;
@@ -23,7 +24,7 @@ use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::{DType, Kind};
 use crate::error::Result;
 use crate::ops::elementwise;
-use crate::shape::{Layout, Shape, Strides};
+use crate::shape::Layout;
 
 /// Fewer products than this are not worth a second thread.
 const ALONE: usize = 1 << 18;
@@ -40,20 +41,26 @@ const SHORT: usize = 16;
 /// Longer rows are cut, so that a part of x stays in the cache for several of them.
 const LONG: usize = 1 << 15;
 
-/// Computes the products. The output's type decides how: floats in `f32`, all others in `i32`.
+/// Computes the products. The output's type decides how: floats in `f32`, all others in `i32`, which `scale` is not for.
 ///
 /// Fails only if there is no memory for a converted copy of x.
 ///
 /// # Safety
 /// The shapes are `[…, n, k]`, `[…, k]` and `[…, n]` with equal leading axes. The elements are readable; the output's
 /// are writable, each in a place of its own, and share no memory with the operands.
-pub(crate) unsafe fn matmul_vec(device: CpuDevice, w: View<'_>, x: View<'_>, out: ViewMut<'_>) -> Result<()> {
+pub(crate) unsafe fn matmul_vec(
+    device: CpuDevice,
+    w: View<'_>,
+    x: View<'_>,
+    out: ViewMut<'_>,
+    scale: f32,
+) -> Result<()> {
     // SAFETY: the caller's promise.
     unsafe {
         if out.dtype.kind() == Kind::Float {
-            multiply::<f32>(device, w, x, out)
+            multiply::<f32>(device, w, x, out, scale)
         } else {
-            multiply::<i32>(device, w, x, out)
+            multiply::<i32>(device, w, x, out, scale)
         }
     }
 }
@@ -66,54 +73,29 @@ struct Plan {
     x: *const u8,
     out: *mut u8,
     /// The leading axes along which the matrix changes: lengths, and bytes to the next w, x and out.
-    outer: Axes,
+    outer: Axes<3>,
     /// Those along which it is the same.
-    vectors: Axes,
+    vectors: Axes<3>,
     n: usize,
     k: usize,
     down: isize,
     across: isize,
     out_step: isize,
+    scale: f32,
     rows_per_task: usize,
     columns_per_task: usize,
     vectors_per_task: usize,
 }
 
-#[derive(Default)]
-struct Axes {
-    lengths: Shape,
-    steps: [Strides; 3],
-}
-
-impl Axes {
-    fn push(&mut self, length: usize, steps: [isize; 3]) {
-        self.lengths.push(length);
-        for (all, step) in self.steps.iter_mut().zip(steps) {
-            all.push(step);
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.lengths.iter().product()
-    }
-
-    /// Bytes from the first w, x and out to those of an index.
-    fn at(&self, mut index: usize) -> [isize; 3] {
-        let mut places = [0; 3];
-        for axis in (0..self.lengths.len()).rev() {
-            let i = (index % self.lengths[axis]) as isize;
-            index /= self.lengths[axis];
-            for (place, steps) in places.iter_mut().zip(&self.steps) {
-                *place += i * steps[axis];
-            }
-        }
-        places
-    }
-}
-
 /// # Safety
 /// As for [`matmul_vec`].
-unsafe fn multiply<T: Arithmetic>(device: CpuDevice, w: View<'_>, x: View<'_>, out: ViewMut<'_>) -> Result<()> {
+unsafe fn multiply<T: Arithmetic>(
+    device: CpuDevice,
+    w: View<'_>,
+    x: View<'_>,
+    out: ViewMut<'_>,
+    scale: f32,
+) -> Result<()> {
     if out.layout.is_empty() {
         return Ok(());
     }
@@ -126,7 +108,7 @@ unsafe fn multiply<T: Arithmetic>(device: CpuDevice, w: View<'_>, x: View<'_>, o
     // SAFETY: the caller's promise; the views are of the same elements as before.
     let converted = unsafe { converted::<T>(device, x)? };
     let x = converted.as_ref().map_or(x, |(buffer, layout)| View { origin: buffer.as_ptr(), dtype: T::DTYPE, layout });
-    let plan = Plan::new(w, x, out);
+    let plan = Plan::new(w, x, out, scale);
     let chunks = plan.chunks();
     let alone = plan.n.saturating_mul(plan.k).saturating_mul(plan.outer.count() * plan.vectors.count()) <= ALONE;
     let device = if alone { device.with_threads(1) } else { device };
@@ -191,10 +173,10 @@ unsafe fn converted<T: Arithmetic>(device: CpuDevice, x: View<'_>) -> Result<Opt
 }
 
 impl Plan {
-    fn new(w: View<'_>, x: View<'_>, out: ViewMut<'_>) -> Self {
+    fn new(w: View<'_>, x: View<'_>, out: ViewMut<'_>, scale: f32) -> Self {
         let leading = out.layout.ndim() - 1;
         let bytes = |stride: isize, dtype: DType| stride * dtype.size() as isize;
-        let (mut outer, mut vectors) = (Axes::default(), Axes::default());
+        let (mut outer, mut vectors) = (Axes::new(), Axes::new());
         for axis in 0..leading {
             let length = out.layout.shape[axis];
             let steps = [
@@ -202,9 +184,7 @@ impl Plan {
                 bytes(x.layout.strides[axis], x.dtype),
                 bytes(out.layout.strides[axis], out.dtype),
             ];
-            if length != 1 {
-                if steps[0] == 0 { &mut vectors } else { &mut outer }.push(length, steps);
-            }
+            if steps[0] == 0 { &mut vectors } else { &mut outer }.push(length, steps);
         }
         let (n, k) = (w.layout.shape[leading], w.layout.shape[leading + 1]);
         let down = bytes(w.layout.strides[leading], w.dtype);
@@ -230,6 +210,7 @@ impl Plan {
             k,
             down,
             across,
+            scale,
             out_step: bytes(out.layout.strides[leading], out.dtype),
             rows_per_task: n,
             columns_per_task: k,
@@ -354,7 +335,7 @@ impl Plan {
             // SAFETY: the caller's promise; the block has room for `BLOCK` numbers.
             unsafe {
                 for i in 0..count {
-                    numbers.add(i).write(T::finish(sums.add(start + i).read()));
+                    numbers.add(i).write(T::finish(sums.add(start + i).read(), self.scale));
                 }
                 let out = out.wrapping_offset(start as isize * self.out_step);
                 convert::store::<T>(level, self.dtypes[1], numbers, out, self.out_step, count);

@@ -29,7 +29,7 @@ pub(super) trait Arithmetic: Number + Default {
 
     fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     fn widen(self) -> Self::Sum;
-    fn finish(sum: Self::Sum) -> Self;
+    fn finish(sum: Self::Sum, scale: f32) -> Self;
 
     /// Writes the sums of a part.
     ///
@@ -84,8 +84,8 @@ impl Arithmetic for f32 {
         f64::from(self)
     }
 
-    fn finish(sum: f64) -> Self {
-        sum as Self
+    fn finish(sum: f64, scale: f32) -> Self {
+        (sum * f64::from(scale)) as Self
     }
 
     unsafe fn sums(part: &Part<Self>, by: Way, sums: *mut f64) {
@@ -126,7 +126,7 @@ impl Arithmetic for i32 {
         self
     }
 
-    fn finish(sum: i32) -> Self {
+    fn finish(sum: i32, _scale: f32) -> Self {
         sum
     }
 

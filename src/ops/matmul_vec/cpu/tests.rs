@@ -12,7 +12,7 @@ fn devices() -> Vec<CpuDevice> {
 
 fn product(device: CpuDevice, w: &Array, x: &Array, out: &mut Array) {
     // SAFETY: three arrays of their own, whose shapes the tests choose.
-    unsafe { matmul_vec(device, w.view(), x.view(), out.view_mut()).unwrap() };
+    unsafe { matmul_vec(device, w.view(), x.view(), out.view_mut(), 1.0).unwrap() };
 }
 
 /// Compares every result with the sum of products, relative to the sum of their magnitudes.
