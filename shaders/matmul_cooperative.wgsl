@@ -5,9 +5,9 @@ enable wgpu_cooperative_matrix;
 //
 // A workgroup computes a tile of the result, each subgroup ROW_BLOCKS by COLUMN_BLOCKS matrices of it in registers. It
 // walks the inner axis in steps. Of each step, the parts of a and b that the tile needs lie in workgroup memory;
-// meanwhile those of the next step are loaded into registers. With two buffers a step needs one barrier, with one it
-// needs two. `splits` workgroups share the inner axis of a tile, each writing its own partial result, when there are
-// few tiles. Parameters as in matmul.wgsl, except that a chunk is a multiple of eight.
+// meanwhile those of the next step are loaded into registers. (A second buffer would save one of the two barriers of a
+// step. It took 1.7 times as long on an H200.) `splits` workgroups share the inner axis of a tile, each writing its own
+// partial result, when there are few tiles. Parameters as in matmul.wgsl.
 //! import tiles/params
 
 //! import dtype/half as a
@@ -29,10 +29,8 @@ override SUBGROUP_COLUMNS: u32 = 2u;
 override ROW_BLOCKS: u32 = 4u;
 override COLUMN_BLOCKS: u32 = 4u;
 override STEP: u32 = 32u;
-// From one buffer to the other one, in vectors of four elements; 0 when there is only one.
-override OTHER_BUFFER: u32 = 2368u;
-// Vectors in all buffers, and vectors of results on their way out: 80 for each subgroup.
-override TILES: u32 = 4736u;
+// Vectors of four elements in the tiles of both operands, and vectors of results on their way out: 80 for each subgroup.
+override TILES: u32 = 2368u;
 override RESULTS: u32 = 320u;
 // How many rows of tiles are visited together, column by column, so that they find each other's operands in the cache.
 override BAND: u32 = 8u;
@@ -79,42 +77,39 @@ fn main(
     //! end
     //! repeat L {A_LOADS}
     let a_spot_{L} = a_spot(lane, {L}u);
-    var a_next_{L} = a_fetch(a_start, first_row, params.rows, begin, end, a_spot_{L});
-    a_stage(0u, a_spot_{L}, a_next_{L});
+    let a_first_{L} = a_fetch(a_start, first_row, params.rows, begin, end, a_spot_{L});
+    a_stage(a_spot_{L}, a_cut(a_first_{L}, begin, end, a_spot_{L}));
     //! end
     //! repeat L {B_LOADS}
     let b_spot_{L} = b_spot(lane, {L}u);
-    var b_next_{L} = b_fetch(b_start, first_column, params.columns, begin, end, b_spot_{L});
-    b_stage(0u, b_spot_{L}, b_next_{L});
+    let b_first_{L} = b_fetch(b_start, first_column, params.columns, begin, end, b_spot_{L});
+    b_stage(b_spot_{L}, b_cut(b_first_{L}, begin, end, b_spot_{L}));
     //! end
     workgroupBarrier();
-    var buffer = 0u;
     for (var inner = begin; inner < end; inner += STEP) {
-        let more = inner + STEP < end;
-        if (more) {
-            //! repeat L {A_LOADS}
-            a_next_{L} = a_fetch(a_start, first_row, params.rows, inner + STEP, end, a_spot_{L});
-            //! end
-            //! repeat L {B_LOADS}
-            b_next_{L} = b_fetch(b_start, first_column, params.columns, inner + STEP, end, b_spot_{L});
-            //! end
-        }
+        // After the last step nothing is left to prefetch; what is fetched then is not used.
+        //! repeat L {A_LOADS}
+        var a_next_{L} = a_fetch(a_start, first_row, params.rows, inner + STEP, end, a_spot_{L});
+        //! end
+        //! repeat L {B_LOADS}
+        var b_next_{L} = b_fetch(b_start, first_column, params.columns, inner + STEP, end, b_spot_{L});
+        //! end
         //! repeat P {STEP_BLOCKS}
         {
             //! repeat C {COLUMN_BLOCKS}
             var b_{C}: coop_mat16x16<f16, B>;
             if (b_ALONG_INNER) {
-                b_{C} = coopLoad<coop_mat16x16<f16, B>>(&tiles[b_matrix(buffer, column + {C}u * 16u, {P}u * 16u)], b_PITCH);
+                b_{C} = coopLoad<coop_mat16x16<f16, B>>(&tiles[b_matrix(column + {C}u * 16u, {P}u * 16u)], b_PITCH);
             } else {
-                b_{C} = coopLoadT<coop_mat16x16<f16, B>>(&tiles[b_matrix(buffer, column + {C}u * 16u, {P}u * 16u)], b_PITCH);
+                b_{C} = coopLoadT<coop_mat16x16<f16, B>>(&tiles[b_matrix(column + {C}u * 16u, {P}u * 16u)], b_PITCH);
             }
             //! end
             //! repeat R {ROW_BLOCKS}
             var a_{R}: coop_mat16x16<f16, A>;
             if (a_ALONG_INNER) {
-                a_{R} = coopLoadT<coop_mat16x16<f16, A>>(&tiles[a_matrix(buffer, row + {R}u * 16u, {P}u * 16u)], a_PITCH);
+                a_{R} = coopLoadT<coop_mat16x16<f16, A>>(&tiles[a_matrix(row + {R}u * 16u, {P}u * 16u)], a_PITCH);
             } else {
-                a_{R} = coopLoad<coop_mat16x16<f16, A>>(&tiles[a_matrix(buffer, row + {R}u * 16u, {P}u * 16u)], a_PITCH);
+                a_{R} = coopLoad<coop_mat16x16<f16, A>>(&tiles[a_matrix(row + {R}u * 16u, {P}u * 16u)], a_PITCH);
             }
             //! repeat C {COLUMN_BLOCKS}
             sum_{R}_{C} = coopMultiplyAdd(a_{R}, b_{C}, sum_{R}_{C});
@@ -122,16 +117,21 @@ fn main(
             //! end
         }
         //! end
-        if (OTHER_BUFFER == 0u) { workgroupBarrier(); }
-        buffer = OTHER_BUFFER - buffer;
-        if (more) {
+        workgroupBarrier();
+        if (inner + 2u * STEP > end) {
             //! repeat L {A_LOADS}
-            a_stage(buffer, a_spot_{L}, a_next_{L});
+            a_next_{L} = a_cut(a_next_{L}, inner + STEP, end, a_spot_{L});
             //! end
             //! repeat L {B_LOADS}
-            b_stage(buffer, b_spot_{L}, b_next_{L});
+            b_next_{L} = b_cut(b_next_{L}, inner + STEP, end, b_spot_{L});
             //! end
         }
+        //! repeat L {A_LOADS}
+        a_stage(a_spot_{L}, a_next_{L});
+        //! end
+        //! repeat L {B_LOADS}
+        b_stage(b_spot_{L}, b_next_{L});
+        //! end
         workgroupBarrier();
     }
 

@@ -81,8 +81,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub fn operands(name: &str) -> usize {
     match name {
         "clip" => 1,
-        "embedding" | "matmul_vec" | "take" => 2,
-        "rope" => 3,
+        "attention_scores" | "embedding" | "matmul" | "matmul_vec" | "take" | "weighted_sum" => 2,
+        "attention" | "rope" => 3,
         _ => elementwise::OPERATIONS.iter().find(|operation| operation.name == name).map_or(1, Operation::operands),
     }
 }

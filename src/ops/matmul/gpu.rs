@@ -282,7 +282,7 @@ impl<'a> Product<'a> {
             &[target.split, target.batch, target.row, target.column],
             caps.alignment,
         );
-        let chunk = this.inner.div_ceil(splits).next_multiple_of(way.whole());
+        let chunk = this.inner.div_ceil(splits).next_multiple_of(4);
         let along =
             [(&this.a, this.rows), (&this.b, this.columns)].map(|(side, outer)| side.along_inner(outer, this.inner));
         let quads = [
@@ -353,8 +353,8 @@ enum Way {
         subgroup: u32,
         /// Matrices along the rows and along the columns of what a subgroup computes.
         blocks: [u32; 2],
-        /// Whether there are two buffers in workgroup memory.
-        double: bool,
+        /// How much of the inner axis is in workgroup memory at a time.
+        step: u32,
     },
     Narrow {
         /// How many columns are computed at once.
@@ -367,37 +367,43 @@ enum Way {
 
 /// Rows and columns of a tile of which each invocation has one register, in vectors of four.
 const QUADS: u32 = 2;
-/// How much of the inner axis is in workgroup memory at a time.
+/// How much of the inner axis the tiles have in workgroup memory at a time.
 const STEP: u32 = 8;
-const COOPERATIVE_STEP: u32 = 32;
 /// Rows and columns of a cooperative matrix.
 const BLOCK: u32 = 16;
+/// Subgroups of a tile, matrices of a subgroup, and steps: tiles of 128 × 256, of 128 × 128 and of 64 × 64.
+const MATRICES: [([u32; 2], [u32; 2], u32); 3] = [([2, 4], [4, 4], 32), ([2, 2], [4, 4], 32), ([2, 2], [2, 2], 32)];
+/// For up to 16 rows: tiles of 16 × 128.
+const NARROW_MATRICES: ([u32; 2], [u32; 2], u32) = ([1, 4], [1, 2], 64);
 
 impl Way {
     /// The best way for this product over inner parts of this length.
     fn of(product: &Product<'_>, inner: usize, caps: &Caps) -> Self {
         let (rows, columns) = (product.rows.max(product.columns), product.rows.min(product.columns));
+        let halves = [&product.a, &product.b].iter().all(|side| side.tensor.dtype() == DType::Float16);
+        let (smallest, largest) = caps.subgroup_size;
+        let cooperative = caps.cooperative && caps.subgroups && halves && smallest == largest;
+        let with_matrices =
+            |(subgroups, blocks, step)| Self::Cooperative { subgroups, subgroup: smallest, blocks, step };
         if columns <= NARROW {
+            if cooperative && columns > 8 && with_matrices(NARROW_MATRICES).fits(caps) {
+                return with_matrices(NARROW_MATRICES);
+            }
             let large = if product.rows >= product.columns { &product.a } else { &product.b };
             let vectors = (columns.next_power_of_two() as u32).min(8);
             return if large.outer == 1 && !large.along_inner(rows, inner) {
                 Self::Narrow { vectors, lanes: None, workgroup: caps.workgroup_up_to(64) }
             } else {
-                let lanes = Lanes::along(caps, (inner / 4).clamp(8, 32), 256);
+                let lanes = if vectors < 8 && inner >= 1024 {
+                    Lanes::all(caps.workgroup_up_to(64), caps.subgroups)
+                } else {
+                    Lanes::along(caps, (inner / 4).clamp(4, 32), 256)
+                };
                 Self::Narrow { vectors, lanes: Some(lanes), workgroup: lanes.workgroup() }
             };
         }
-        let halves = [&product.a, &product.b].iter().all(|side| side.tensor.dtype() == DType::Float16);
-        let (smallest, largest) = caps.subgroup_size;
-        if caps.cooperative && caps.subgroups && halves && smallest == largest {
-            let shapes = [([2, 2], [4, 4]), ([2, 2], [2, 2])];
-            let ways = shapes.map(|(subgroups, blocks)| Self::Cooperative {
-                subgroups,
-                subgroup: smallest,
-                blocks,
-                double: true,
-            });
-            let mut possible = ways.into_iter().filter(|way| way.fits(caps));
+        if cooperative {
+            let mut possible = MATRICES.into_iter().map(with_matrices).filter(|way| way.fits(caps));
             if let Some(way) = possible.clone().find(|way| way.tiles(product) >= BUSY).or(possible.next_back()) {
                 return way;
             }
@@ -416,8 +422,11 @@ impl Way {
         let bytes: f64 = match self {
             Self::Tiles { threads } => f64::from(2 * STEP * (threads[0] * QUADS + 1 + threads[1] * QUADS + 1) * 16),
             Self::Cooperative { .. } => {
-                let (tiles, results) = (self.cooperative_vectors([true, true]), self.subgroups() * 80);
-                f64::from(tiles.max(self.cooperative_vectors([false, false])) * 8 + results * 16)
+                let tiles: u32 = (0..2)
+                    .map(|i| [true, false].map(|along| self.matrix_tile(i, along)[1]))
+                    .map(|[a, b]| a.max(b))
+                    .sum();
+                f64::from(tiles * 8 + self.subgroups() * 80 * 16)
             }
             Self::Narrow { .. } => 0.0,
         };
@@ -444,7 +453,16 @@ impl Way {
         match self {
             Self::Tiles { threads } => threads.map(|threads| threads * 4 * QUADS),
             Self::Cooperative { subgroups, blocks, .. } => [0, 1].map(|i| subgroups[i] * blocks[i] * BLOCK),
-            Self::Narrow { vectors, .. } => [4, vectors],
+            Self::Narrow { vectors, .. } => [4 * self.row_quads(), vectors],
+        }
+    }
+
+    /// How many groups of four rows are computed at once in narrow products. Two share the vectors' loads, but take
+    /// registers for twice as many sums.
+    fn row_quads(self) -> u32 {
+        match self {
+            Self::Narrow { vectors, lanes: Some(_), .. } if vectors >= 8 => 2,
+            _ => 1,
         }
     }
 
@@ -459,27 +477,24 @@ impl Way {
     fn turns(self, product: &Product<'_>) -> bool {
         match self {
             Self::Narrow { .. } => product.rows < product.columns,
+            Self::Cooperative { .. } if self.lines()[0] < self.lines()[1] / 4 => product.rows > product.columns,
             _ => product.out.column != 1 && product.out.row == 1,
         }
     }
 
-    /// Chunks of the inner axis are multiples of this.
-    const fn whole(self) -> usize {
-        if matches!(self, Self::Cooperative { .. }) { 8 } else { 4 }
-    }
-
     /// How many workgroups share the inner axis, so that a small result keeps the whole GPU busy.
     fn splits(self, product: &Product<'_>, inner: usize) -> usize {
-        let (rows, columns) = (product.rows.max(product.columns), product.rows.min(product.columns));
+        let turned = if self.turns(product) { product.transposed() } else { *product };
+        let tiles = self.tiles(&turned);
         let (wanted, least): (usize, usize) = match self {
-            Self::Narrow { vectors, lanes, .. } => {
-                let tasks = rows.div_ceil(4) * columns.div_ceil(vectors as usize) * product.batches;
+            Self::Narrow { lanes, .. } => {
+                let tasks = tiles;
                 match lanes {
                     None => ((1_usize << 17).div_ceil(tasks), 64),
                     Some(_) => (4096_usize.div_ceil(tasks), 1024),
                 }
             }
-            _ => (BUSY.div_ceil(self.tiles(product)), LEAST_CHUNK),
+            _ => (BUSY.div_ceil(tiles), LEAST_CHUNK),
         };
         wanted.min(inner / least).max(1)
     }
@@ -487,29 +502,21 @@ impl Way {
     /// How many workgroups are launched for a product that has been turned as it has to be.
     fn groups(self, product: &Product<'_>, splits: usize) -> usize {
         match self {
-            Self::Narrow { vectors, lanes, workgroup } => {
-                let blocks = product.columns.div_ceil(vectors as usize);
-                let tasks = product.rows.div_ceil(4) * blocks * splits * product.batches;
-                tasks.div_ceil(lanes.map_or(workgroup as usize, Lanes::rows))
+            Self::Narrow { lanes, workgroup, .. } => {
+                (self.tiles(product) * splits).div_ceil(lanes.map_or(workgroup as usize, Lanes::rows))
             }
             _ => self.tiles(product) * splits,
         }
     }
 
-    /// Vectors of workgroup memory from one stretch of an operand's tile to the next one, of a cooperative product.
-    fn cooperative_pitch(self, i: usize, along_inner: bool) -> u32 {
-        (if along_inner { COOPERATIVE_STEP } else { self.lines()[i] }) / 4 + 2
-    }
-
-    /// Vectors in one buffer of an operand's tile.
-    fn cooperative_tile(self, i: usize, along_inner: bool) -> u32 {
-        self.cooperative_pitch(i, along_inner) * if along_inner { self.lines()[i] } else { COOPERATIVE_STEP }
-    }
-
-    /// Vectors in all buffers.
-    fn cooperative_vectors(self, along: [bool; 2]) -> u32 {
-        let double = matches!(self, Self::Cooperative { double: true, .. });
-        [0, 1].map(|i| self.cooperative_tile(i, along[i])).iter().sum::<u32>() * if double { 2 } else { 1 }
+    /// Vectors of workgroup memory from one stretch of an operand's tile to the next one, and in the tile, where
+    /// matrices are multiplied.
+    fn matrix_tile(self, i: usize, along_inner: bool) -> [u32; 2] {
+        let Self::Cooperative { step, .. } = self else { return [0; 2] };
+        let lines = self.lines()[i];
+        let (length, stretches) = if along_inner { (step, lines) } else { (lines, step) };
+        let pitch = length / 4 + 2;
+        [pitch, pitch * stretches]
     }
 
     /// Distinguishes the ways from each other.
@@ -517,8 +524,8 @@ impl Way {
         let pack = |numbers: &[u32]| numbers.iter().fold(0, |key, &number| key << 5 | u64::from(number.ilog2() + 1));
         match self {
             Self::Tiles { threads } => pack(&threads),
-            Self::Cooperative { subgroups, subgroup, blocks, double } => {
-                1 << 40 | u64::from(double) << 35 | pack(&[subgroups[0], subgroups[1], subgroup, blocks[0], blocks[1]])
+            Self::Cooperative { subgroups, subgroup, blocks, step } => {
+                1 << 40 | pack(&[subgroups[0], subgroups[1], subgroup, blocks[0], blocks[1], step])
             }
             Self::Narrow { vectors, lanes, workgroup } => {
                 let lanes =
@@ -602,35 +609,32 @@ impl Variant {
                 ];
                 (include_str!("../../../shaders/matmul.wgsl"), constants)
             }
-            Way::Cooperative { subgroups, blocks, double, .. } => {
-                let loads = lines.map(|lines| lines * COOPERATIVE_STEP / 4 / threads);
+            Way::Cooperative { subgroups, blocks, step, .. } => {
+                let loads = lines.map(|lines| lines * step / 4 / threads);
                 counts(&[
                     ("ROW_BLOCKS", blocks[0]),
                     ("COLUMN_BLOCKS", blocks[1]),
-                    ("STEP_BLOCKS", COOPERATIVE_STEP / BLOCK),
+                    ("STEP_BLOCKS", step / BLOCK),
                     ("A_LOADS", loads[0]),
                     ("B_LOADS", loads[1]),
                 ]);
-                let tile = |i: usize| self.way.cooperative_tile(i, self.along[i]);
-                let pitch = |i: usize| self.way.cooperative_pitch(i, self.along[i]);
-                let buffer = tile(0) + tile(1);
+                let [[a_pitch, a_tile], [b_pitch, b_tile]] = [0, 1].map(|i| self.way.matrix_tile(i, self.along[i]));
                 let constants = vec![
                     ("THREADS", number(threads)),
                     ("SUBGROUP_COLUMNS", number(subgroups[1])),
                     ("ROW_BLOCKS", number(blocks[0])),
                     ("COLUMN_BLOCKS", number(blocks[1])),
-                    ("STEP", number(COOPERATIVE_STEP)),
-                    ("OTHER_BUFFER", number(if double { buffer } else { 0 })),
-                    ("TILES", number(self.way.cooperative_vectors(self.along))),
+                    ("STEP", number(step)),
+                    ("TILES", number(a_tile + b_tile)),
                     ("RESULTS", number(self.way.subgroups() * 80)),
                     ("a_ALONG_INNER", along[0]),
                     ("a_LINES", number(lines[0])),
-                    ("a_PITCH", number(pitch(0))),
+                    ("a_PITCH", number(a_pitch)),
                     ("a_FIRST", 0.0),
                     ("b_ALONG_INNER", along[1]),
                     ("b_LINES", number(lines[1])),
-                    ("b_PITCH", number(pitch(1))),
-                    ("b_FIRST", number(tile(0))),
+                    ("b_PITCH", number(b_pitch)),
+                    ("b_FIRST", number(a_tile)),
                 ];
                 (include_str!("../../../shaders/matmul_cooperative.wgsl"), constants)
             }
@@ -643,7 +647,9 @@ impl Variant {
                         (include_str!("../../../shaders/matmul_narrow_columns.wgsl"), constants)
                     }
                     Some(lanes) => {
+                        counts(&[("ROW_QUADS", self.way.row_quads())]);
                         slots.push(("REDUCE", lanes.module()));
+                        constants.push(("ROW_QUADS", number(self.way.row_quads())));
                         constants.extend(lanes.constants());
                         constants.push(("TWO_STEPS", if self.a.size() == 2 { 1.0 } else { 0.0 }));
                         (include_str!("../../../shaders/matmul_narrow.wgsl"), constants)
@@ -669,14 +675,18 @@ fn vector_store(quads: bool, dtype: DType) -> &'static str {
 pub(crate) fn all_specs() -> Vec<Spec> {
     let mut specs = Vec::new();
     let tiles = [[16, 16], [4, 4]].map(|threads| Way::Tiles { threads });
-    let cooperative = [([2, 2], [4, 4]), ([2, 2], [2, 2])].map(|(subgroups, blocks)| Way::Cooperative {
+    let cooperative = [MATRICES[0], MATRICES[2], NARROW_MATRICES].map(|(subgroups, blocks, step)| Way::Cooperative {
         subgroups,
         subgroup: 32,
         blocks,
-        double: true,
+        step,
     });
     let lanes = [32, 8].map(|wanted| Lanes::along(&Caps::ANY, wanted, 256));
-    let narrow = [Some(lanes[0]), Some(lanes[1]), None].map(|lanes| Way::Narrow { vectors: 4, lanes, workgroup: 64 });
+    let narrow = [(4, Some(lanes[0])), (8, Some(lanes[1])), (4, None)].map(|(vectors, lanes)| Way::Narrow {
+        vectors,
+        lanes,
+        workgroup: 64,
+    });
     let floats = [DType::Float32, DType::Float16, DType::BFloat16];
     let pairs = floats.iter().flat_map(|&a| floats.map(|b| (a, b))).chain([(DType::Int32, DType::Int32)]);
     for (a, b) in pairs {
