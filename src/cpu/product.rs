@@ -17,9 +17,11 @@ use super::simd::{Kernel, Level, Simd};
 use super::walk::tile::square;
 use crate::dtype::{DType, Kind};
 
-/// How many steps are summed in registers, before that is added to the sums in memory: panels of so many stay in the
-/// nearest caches, and a chain of additions has an end.
-pub(crate) const CHAIN: usize = 256;
+/// How many products are summed one after another, before that is added to the sums in memory: in a chain of equal
+/// terms, rounding errors add up too.
+const CHAIN: usize = 64;
+/// So many steps of two panels stay in the nearest cache.
+pub(crate) const STRETCH: usize = 256;
 
 /// How many lines are turned around at a time.
 const SIDE: usize = 4;
@@ -270,7 +272,6 @@ impl Pack<'_> {
     /// The promise to [`pack`].
     #[inline(always)]
     unsafe fn turn(&self, elements: usize, already: bool, convert: impl Fn(*const u8, usize, *mut u32)) {
-        const STRETCH: usize = BLOCK / 2;
         let lines = self.lines;
         let direct = already && lines.along == lines.dtype.size() as isize;
         let mut blocks = [const { Block::new() }; SIDE];
@@ -390,37 +391,37 @@ impl<const PAIRS: bool> Floats<PAIRS> {
     unsafe fn blocks<V: Simd, const R: usize, const C: usize>(&self) {
         let panels = &self.0;
         let columns = C * V::LANES;
-        let mut step = 0;
+        let mut first = 0;
         loop {
-            let steps = CHAIN.min(panels.steps - step);
+            let end = panels.steps.min(first + STRETCH);
             for i in 0..panels.a_count {
                 for j in 0..panels.b_count {
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        let a = panels.a.add(i * panels.a_step + step * R);
-                        let b = panels.b.add(j * panels.b_step + step * panels.b_row);
-                        let sums = panels.sums.add((i * R * panels.b_count + j) * columns);
-                        let row_step = panels.b_count * columns;
-                        Self::block::<V, R, C>(
-                            a.cast(),
-                            b.cast(),
-                            panels.b_row,
-                            steps,
-                            sums.cast(),
-                            row_step,
-                            step > 0,
-                        );
+                    let mut step = first;
+                    loop {
+                        let steps = CHAIN.min(end - step);
+                        // SAFETY: the caller's promise.
+                        unsafe {
+                            let a = panels.a.add(i * panels.a_step + step * R);
+                            let b = panels.b.add(j * panels.b_step + step * panels.b_row);
+                            let sums = panels.sums.add((i * R * panels.b_count + j) * columns);
+                            let rows = [panels.b_row, panels.b_count * columns];
+                            Self::block::<V, R, C>(a.cast(), b.cast(), steps, sums.cast(), rows, step > 0);
+                        }
+                        step += steps;
+                        if step == end {
+                            break;
+                        }
                     }
                 }
             }
-            step += steps;
-            if step == panels.steps {
+            first = end;
+            if first == panels.steps {
                 return;
             }
         }
     }
 
-    /// Multiplies one panel with one, for some steps.
+    /// Multiplies one panel with one, for some steps. `rows`: from one step of b to the next, and from one row of sums.
     ///
     /// # Safety
     /// They have so many, and there is room for the sums.
@@ -428,17 +429,16 @@ impl<const PAIRS: bool> Floats<PAIRS> {
     unsafe fn block<V: Simd, const R: usize, const C: usize>(
         a: *const f32,
         b: *const f32,
-        b_row: usize,
         steps: usize,
         to: *mut f32,
-        row_step: usize,
+        rows: [usize; 2],
         add: bool,
     ) {
         let mut sums = [[V::splat(0.0); C]; R];
         // SAFETY: the caller's promise.
         unsafe {
             for step in 0..steps {
-                let (a, b) = (a.add(step * R), b.add(step * b_row));
+                let (a, b) = (a.add(step * R), b.add(step * rows[0]));
                 let mut columns = [V::splat(0.0); C];
                 for c in 0..C {
                     columns[c] = V::load_f32(b.add(c * V::LANES));
@@ -453,7 +453,7 @@ impl<const PAIRS: bool> Floats<PAIRS> {
             }
             for r in 0..R {
                 for c in 0..C {
-                    let to = to.add(r * row_step + c * V::LANES);
+                    let to = to.add(r * rows[1] + c * V::LANES);
                     let sum = if add { sums[r][c].add(V::load_f32(to)) } else { sums[r][c] };
                     sum.store_f32(to);
                 }

@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::cpu::axes::Axes;
 use crate::cpu::convert::{BLOCK, Number};
 use crate::cpu::memory::HostBuffer;
-use crate::cpu::product::{self, Arithmetic, CHAIN, Lines, Panels, Results};
+use crate::cpu::product::{self, Arithmetic, Lines, Panels, Results, STRETCH};
 use crate::cpu::threads::Shared;
 use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::DType;
@@ -210,10 +210,8 @@ impl Product {
             && b.count.is_multiple_of(self.widths[1])
             && a.count <= DIRECT.0
             && b.count * b.length <= DIRECT.1;
-        for side in 0..2 {
-            self.band[side] = self.operands[side].count.next_multiple_of(self.widths[side]).min(BAND);
-            self.tile[side] = TILE[side].min(self.band[side]);
-        }
+        self.band = [0, 1].map(|side| self.operands[side].count.next_multiple_of(self.widths[side]).min(BAND));
+        self.tile = [0, 1].map(|side| TILE[side].min(self.band[side]));
         let mut wanted = TASKS;
         if self.alone() {
             wanted = 1;
@@ -223,8 +221,8 @@ impl Product {
             let side = usize::from(self.tile[1] * LEAST_TILE[0] > self.tile[0] * LEAST_TILE[1]);
             self.tile[side] = (self.tile[side] / 2).next_multiple_of(self.widths[side]);
         }
-        let wanted = (self.length / TASKS.div_ceil(tiles(self.tile))).next_multiple_of(CHAIN);
-        self.part = wanted.clamp(2 * CHAIN, PART).min(self.length);
+        let wanted = (self.length / TASKS.div_ceil(tiles(self.tile))).next_multiple_of(STRETCH);
+        self.part = wanted.clamp(2 * STRETCH, PART).min(self.length);
         let parts = WORDS / self.band[0].max(self.band[1]) / self.part.max(1);
         self.span = (parts.max(1) * self.part).min(self.length);
     }
