@@ -33,7 +33,7 @@ class Case:
     bytes: int = 0
     """Memory that one call has to move: the rate is GB/s."""
     flops: int = 0
-    """Arithmetic of one call, where that is the limit: the rate is GFLOP/s."""
+    """Arithmetic of one call, where that is the limit: the rate is GFLOP/s or TFLOP/s."""
     copies: int = 1
     """How many sets of inputs are used in turn."""
     number: int = 1
@@ -94,6 +94,84 @@ def _matmul_vec_case(rows: int, columns: int, dtype: str, places: tuple[str, ...
         places=places,
         bytes=size + (rows + columns) * _DTYPES[dtype].itemsize,
         copies=-(-_ROTATED // size),
+    )
+
+
+def _vectors(w: Array, x: Array) -> Array:
+    return _matmul_vec(w, x.T).T
+
+
+def _vectors_case(rows: int, columns: int, count: int, dtype: str) -> Case:
+    """Multiply some vectors by one matrix, as a model does that answers several at once."""
+    size = rows * columns * _DTYPES[dtype].itemsize
+    return Case(
+        name=f"matmul_vec {dtype} {rows}x{columns} of {count}",
+        operation="matmul_vecs",
+        inputs=lambda random: (_random(random, (rows, columns), dtype), _random(random, (count, columns), dtype)),
+        reference=_vectors,
+        places=("gpu",),
+        bytes=size + count * (rows + columns) * _DTYPES[dtype].itemsize,
+        copies=-(-_ROTATED // size),
+    )
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return np.asarray(a.astype(np.float32, copy=False) @ b.astype(np.float32, copy=False))
+
+
+def _matmul_case(size: int, dtype: str, place: str, transposed: bool = False) -> Case:
+    return Case(
+        name=f"matmul {dtype} {size}^3{' b.T' if transposed else ''}",
+        operation="matmul_transposed" if transposed else "matmul",
+        inputs=lambda random: (_random(random, (size, size), dtype), _random(random, (size, size), dtype)),
+        reference=(lambda a, b: _matmul(a, b.T)) if transposed else _matmul,
+        places=(place,),
+        flops=2 * size**3,
+    )
+
+
+def _attention(q: Array, k: Array, v: Array, causal: bool) -> Array:
+    """Attend in float32, one head at a time."""
+    heads, t, d = q.shape[1:]
+    shared = heads // k.shape[1]
+    result = np.empty((*q.shape[:-1], v.shape[-1]), np.float32)
+    for head in range(heads):
+        scores = _matmul(q[0, head], k[0, head // shared].T) / math.sqrt(d)
+        if causal:
+            scores[np.triu_indices(t, 1 + len(scores[0]) - t, len(scores[0]))] = -np.inf
+        result[0, head] = _matmul(_softmax(scores), v[0, head // shared])
+    return result
+
+
+def _attention_case(heads: int, size: int, dtype: str, place: str) -> Case:
+    """Attend to what came before: half of all products of queries and keys."""
+    return Case(
+        name=f"attention {dtype} {heads}x{size}x128 causal",
+        operation="attention_causal",
+        inputs=lambda random: tuple(_random(random, (1, heads, size, 128), dtype) for _ in range(3)),
+        reference=lambda q, k, v: _attention(q, k, v, causal=True),
+        places=(place,),
+        flops=2 * heads * size * size * 128,
+    )
+
+
+def _decode_case(heads: int, size: int, dtype: str, place: str, kv_heads: int = 32) -> Case:
+    """Attend from one query, which is to read all keys and values once."""
+    length = kv_heads * size * 128 * _DTYPES[dtype].itemsize
+    shared = f"/{kv_heads}" if kv_heads != heads else ""
+
+    def inputs(random: np.random.Generator) -> tuple[Array, ...]:
+        q = _random(random, (1, heads, 1, 128), dtype)
+        return q, *(_random(random, (1, kv_heads, size, 128), dtype) for _ in range(2))
+
+    return Case(
+        name=f"decode {dtype} {heads}{shared}x{size}x128",
+        operation="attention",
+        inputs=inputs,
+        reference=lambda q, k, v: _attention(q, k, v, causal=False),
+        places=(place,),
+        bytes=2 * length,
+        copies=-(-_ROTATED // (2 * length)),
     )
 
 
@@ -184,6 +262,16 @@ CASES: tuple[Case, ...] = (
         for dtype in _DTYPES
     ),
     *(_matmul_vec_case(16384, 16384, dtype, ("gpu",)) for dtype in ("f32", "f16")),
+    *(_vectors_case(4096, 14336, count, "f16") for count in (1, 2, 4, 8, 16)),
+    _matmul_case(1024, "f32", "cpu"),
+    _matmul_case(2048, "f32", "cpu"),
+    _matmul_case(2048, "f32", "cpu", transposed=True),
+    _matmul_case(2048, "bf16", "cpu"),
+    *(_matmul_case(8192, dtype, "gpu") for dtype in _DTYPES),
+    *(_attention_case(32, 1024, dtype, "cpu") for dtype in ("f32", "bf16")),
+    *(_attention_case(32, 4096, dtype, "gpu") for dtype in ("f32", "f16")),
+    *(_decode_case(32, 4096, dtype, "cpu") for dtype in _DTYPES),
+    *(_decode_case(32, 32768, dtype, "gpu", heads) for heads in (32, 8) for dtype in ("f32", "f16")),
     *(
         _elementwise_case(operation, reference, arity, out, mebi)
         for operation, reference, arity in (

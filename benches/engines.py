@@ -157,6 +157,22 @@ def rope_halves(x: Any, cos: Any, sin: Any, out: Any) -> Any:
     return out
 
 
+def numpy_matmul(a: Array, b: Array) -> Array:
+    """Multiply by BLAS, which has float32, whatever the dtype is."""
+    wide = a.astype(np.float32, copy=False) @ b.astype(np.float32, copy=False)
+    return wide.astype(a.dtype, copy=False)
+
+
+def numpy_attention(q: Array, k: Array, v: Array, causal: bool = False) -> Array:
+    """Attend in float32, with a matrix of all scores."""
+    q, k, v, dtype = *(x.astype(np.float32, copy=False) for x in (q, k, v)), q.dtype
+    scores = q @ k.swapaxes(-1, -2)
+    scores *= np.float32(q.shape[-1] ** -0.5)
+    if causal:
+        scores += np.triu(np.full(scores.shape[-2:], -np.inf, np.float32), 1 + scores.shape[-1] - scores.shape[-2])
+    return np.asarray((numpy_softmax(scores, scores) @ v).astype(dtype, copy=False))
+
+
 class Numpy(Engine):
     """NumPy, with the BLAS that it was built with."""
 
@@ -164,6 +180,10 @@ class Numpy(Engine):
     packages = ("numpy",)
     operations: Mapping[str, Callable[..., Any]] = {
         "add": np.add,
+        "attention": numpy_attention,
+        "attention_causal": partial(numpy_attention, causal=True),
+        "matmul": numpy_matmul,
+        "matmul_transposed": lambda a, b: numpy_matmul(a, b.T),
         "matmul_vec": np.matmul,
         "multiply": np.multiply,
         "silu": numpy_silu,
@@ -184,6 +204,9 @@ class Gpukern(Engine):
     """The project itself: NumPy arrays in and out on the CPU device, tensors on a GPU."""
 
     operations: Mapping[str, Callable[..., Any]] = vars(gk) | {
+        "attention_causal": partial(gk.attention, causal=True),
+        "matmul_transposed": lambda a, b: gk.matmul(a, b.T),
+        "matmul_vecs": gk.matmul_vec,
         "sum_rows": partial(gk.sum, axis=1),
         "sum_columns": partial(gk.sum, axis=0),
     }
@@ -240,9 +263,15 @@ class Torch(Engine):
         self.name, self.place = ("torch", "cpu") if device == "cpu" else ("torch-cuda", "gpu")
         torch.set_grad_enabled(False)
         torch.set_num_threads(CORES)
+        torch.set_float32_matmul_precision("highest")  # without TF32
         self.operations = {
             "add": torch.add,
+            "attention": self.attend,
+            "attention_causal": partial(self.attend, is_causal=True),
+            "matmul": torch.matmul,
+            "matmul_transposed": lambda a, b: torch.matmul(a, b.T),
             "matmul_vec": torch.mv,
+            "matmul_vecs": lambda w, x: torch.nn.functional.linear(x, w),
             "multiply": torch.mul,
             "silu": torch.nn.functional.silu,
             "silu out": torch.ops.aten.silu.out,
@@ -256,6 +285,10 @@ class Torch(Engine):
             "sum_columns": partial(torch.sum, dim=0),
             "rope": lambda x, cos, sin, out=None: rope_halves(x, cos, sin, torch.empty_like(x) if out is None else out),
         }
+
+    def attend(self, q: Any, k: Any, v: Any, **arguments: bool) -> Any:
+        grouped = q.shape[1] != k.shape[1]
+        return self.torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=grouped, **arguments)
 
     def array(self, array: Array) -> Any:
         if array.dtype == BFLOAT16:
@@ -312,6 +345,10 @@ class Onnxruntime(Engine):
     # Each node as (operator, inputs, result, attributes). Its optimiser makes one kernel, QuickGelu, of silu's two.
     models: Mapping[str, list[Node]] = {
         "add": [("Add", ["0", "1"], "result", {})],
+        "attention": [("Attention", ["0", "1", "2"], "result", {})],
+        "attention_causal": [("Attention", ["0", "1", "2"], "result", {"is_causal": 1})],
+        "matmul": [("MatMul", ["0", "1"], "result", {})],
+        "matmul_transposed": [("Gemm", ["0", "1"], "result", {"transB": 1})],
         "matmul_vec": [("MatMul", ["0", "1"], "result", {})],
         "multiply": [("Mul", ["0", "1"], "result", {})],
         "silu": [("Sigmoid", ["0"], "gate", {}), ("Mul", ["0", "gate"], "result", {})],
@@ -369,6 +406,10 @@ class Jax(Engine):
         self.jax = jax
         self.operations = {
             "add": jax.numpy.add,
+            "attention": self.attend,
+            "attention_causal": partial(self.attend, is_causal=True),
+            "matmul": jax.numpy.matmul,
+            "matmul_transposed": lambda a, b: jax.numpy.matmul(a, b.T),
             "matmul_vec": jax.numpy.matmul,
             "multiply": jax.numpy.multiply,
             "silu": jax.nn.silu,
@@ -381,6 +422,11 @@ class Jax(Engine):
             "sum_columns": partial(jax.numpy.sum, axis=0),
             "rope": self.rope,
         }
+
+    def attend(self, q: Any, k: Any, v: Any, **arguments: bool) -> Any:
+        """Attend with heads behind places, as JAX has them."""
+        q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+        return self.jax.nn.dot_product_attention(q, k, v, **arguments).swapaxes(1, 2)
 
     def rms_norm(self, x: Any, weight: Any) -> Any:
         return x * self.jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight

@@ -113,10 +113,13 @@ def best_peer(runs: list[Run]) -> Run | None:
 
 
 def rate(case: Case, seconds: float | None) -> str:
-    """Return GB/s or GFLOP/s, as the case has it."""
+    """Return GB/s, GFLOP/s or TFLOP/s, as the case has it."""
     if not seconds or not (case.bytes or case.flops):
         return ""
-    return f"{case.bytes / seconds / 1e9:.1f} GB/s" if case.bytes else f"{case.flops / seconds / 1e9:.0f} GFLOP/s"
+    if case.bytes:
+        return f"{case.bytes / seconds / 1e9:.1f} GB/s"
+    flops = case.flops / seconds
+    return f"{flops / 1e12:.1f} TFLOP/s" if flops >= 1e12 else f"{flops / 1e9:.0f} GFLOP/s"
 
 
 def duration(seconds: float | None) -> str:
@@ -126,7 +129,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds * 1e3:.3f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.2f} us"
 
 
-_COLUMNS = "{:<28} {:<18} {:>12} {:>14} {:>12} {:>14} {:>8} {:>8}"
+_COLUMNS = "{:<34} {:<18} {:>12} {:>14} {:>12} {:>14} {:>8} {:>8}"
 
 
 def print_case(case: Case, runs: list[Run]) -> None:

@@ -45,11 +45,6 @@ var<immediate> params: Params;
 override WORKGROUP: u32 = 64u;
 //! import {SCAN}
 
-fn place(at: vec4<u32>, strides: vec4<u32>) -> u32 {
-    let steps = at * strides;
-    return steps.x + steps.y + steps.z + steps.w;
-}
-
 // Four elements, from `i` on.
 fn load(start: u32, i: u32, end: u32) -> vec4<Element> {
     if (i >= end) { return vec4<Element>(); }

@@ -38,11 +38,6 @@ var<immediate> params: Params;
 override WORKGROUP: u32 = 64u;
 //! import {SCAN}
 
-fn place(at: vec4<u32>, strides: vec4<u32>) -> u32 {
-    let steps = at * strides;
-    return steps.x + steps.y + steps.z + steps.w;
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

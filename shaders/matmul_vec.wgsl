@@ -20,13 +20,13 @@ struct Params {
     columns: u32,
     splits: u32,
     chunk: u32,
-    // What every sum is multiplied by. Of integers it is 1.
+    // What every sum is multiplied by, but for those of integers.
     scale: f32,
     unused: u32,
 }
 var<immediate> params: Params;
 
-// alias Accumulator: vec4<f32> or vec4<i32>
+// alias Element: f32 or i32; alias Accumulator: a vec4 of it; fn scaled(sums: Accumulator) -> Accumulator
 //! import {ACCUMULATOR}
 //! import {W} as w
 //! import {W_ACCESS} as w
@@ -121,6 +121,6 @@ fn main(
         }
     }
     let mine = Accumulator(add_up(sum_0), add_up(sum_1), add_up(sum_2), add_up(sum_3));
-    let sums = reduced(mine, lanes) * Element(params.scale);
+    let sums = scaled(reduced(mine, lanes));
     if (lane == 0u) { out_store_rows(params.out_offset + split * params.out_split + first, total - first, sums); }
 }

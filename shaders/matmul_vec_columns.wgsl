@@ -18,7 +18,7 @@ struct Params {
     columns: u32,
     splits: u32,
     chunk: u32,
-    // What every sum is multiplied by. Of integers it is 1.
+    // What every sum is multiplied by, but for those of integers.
     scale: f32,
     unused: u32,
 }
@@ -66,7 +66,7 @@ fn main(
         if (j + 3u < end) { odd += Accumulator(w_four(w_place + 3u * params.w_column, 1u, row, params.rows)) * x.w; }
         w_place += 4u * params.w_column;
     }
-    let sums = (even + odd) * Element(params.scale);
+    let sums = scaled(even + odd);
     let out = params.out_offset + split * params.out_split + batch * params.rows + row;
     out_store_rows(out, params.rows - row, sums);
 }

@@ -120,19 +120,20 @@ impl fmt::Display for DType {
 pub enum Scalar {
     Bool(bool),
     Int(i128),
+    /// An integer too large for 128 bits, as the nearest float64: no integer type holds it.
+    Vast(f64),
     Float(f64),
 }
 
 impl Scalar {
-    /// The type of an operation on a tensor of type `beside` and this scalar.
-    pub fn promote(self, beside: DType, operation: &str) -> Result<DType> {
-        let dtype = match (self, beside.kind()) {
-            (Self::Bool(_), _) | (_, Kind::Float) | (Self::Int(_), Kind::Int) => beside,
-            (Self::Int(_), Kind::Bool) => DType::Int32,
+    /// The type of an operation on a tensor of type `beside` and this scalar, which may be unable to hold the scalar.
+    #[must_use]
+    pub const fn promote(self, beside: DType) -> DType {
+        match (self, beside.kind()) {
+            (Self::Bool(_), _) | (_, Kind::Float) | (Self::Int(_) | Self::Vast(_), Kind::Int) => beside,
+            (Self::Int(_) | Self::Vast(_), Kind::Bool) => DType::Int32,
             (Self::Float(_), Kind::Int | Kind::Bool) => DType::Float32,
-        };
-        self.check(dtype, operation)?;
-        Ok(dtype)
+        }
     }
 
     /// The type it has by itself.
@@ -140,7 +141,7 @@ impl Scalar {
     pub const fn own_dtype(self) -> DType {
         match self {
             Self::Bool(_) => DType::Bool,
-            Self::Int(_) => DType::Int32,
+            Self::Int(_) | Self::Vast(_) => DType::Int32,
             Self::Float(_) => DType::Float32,
         }
     }
@@ -148,14 +149,18 @@ impl Scalar {
     /// Refuses an integer that `dtype` cannot hold.
     pub fn check(self, dtype: DType, operation: &str) -> Result<()> {
         let (low, high) = dtype.int_range();
-        match self {
-            Self::Int(value) if dtype.kind() == Kind::Int && !(i128::from(low)..=i128::from(high)).contains(&value) => {
-                Err(Error::DType(format!(
-                    "{operation}: the integer {value} is outside the range of {dtype}, {low} to {high}"
-                )))
-            }
-            _ => Ok(()),
+        let outside = match self {
+            Self::Int(value) if !(i128::from(low)..=i128::from(high)).contains(&value) => value.to_string(),
+            Self::Vast(value) if value.is_finite() => format!("{value:e}"),
+            Self::Vast(value) => format!("beyond {:e}", f64::MAX.copysign(value)),
+            _ => return Ok(()),
+        };
+        if dtype.kind() != Kind::Int {
+            return Ok(());
         }
+        Err(Error::DType(format!(
+            "{operation}: the integer {outside} is outside the range of {dtype}, {low} to {high}"
+        )))
     }
 
     #[must_use]
@@ -163,7 +168,7 @@ impl Scalar {
         match self {
             Self::Bool(value) => value as u8 as f64,
             Self::Int(value) => value as f64,
-            Self::Float(value) => value,
+            Self::Vast(value) | Self::Float(value) => value,
         }
     }
 
@@ -173,7 +178,7 @@ impl Scalar {
             Self::Bool(value) => i64::from(value),
             Self::Int(value) if value < 0 => i64::try_from(value).unwrap_or(i64::MIN),
             Self::Int(value) => i64::try_from(value).unwrap_or(i64::MAX),
-            Self::Float(value) => value as i64,
+            Self::Vast(value) | Self::Float(value) => value as i64,
         }
     }
 
@@ -187,8 +192,8 @@ impl Scalar {
         };
         match dtype {
             DType::Float32 => (self.as_f64() as f32).to_le_bytes(),
-            DType::Float16 => low(&half::f16::from_f64(self.as_f64()).to_le_bytes()),
-            DType::BFloat16 => low(&half::bf16::from_f64(self.as_f64()).to_le_bytes()),
+            DType::Float16 => low(&half::f16::from_f32(rounded_to_odd(self.as_f64())).to_le_bytes()),
+            DType::BFloat16 => low(&half::bf16::from_f32(rounded_to_odd(self.as_f64())).to_le_bytes()),
             // Floats become the nearest integer that the type holds, as in conversions; integers have been checked.
             DType::Int32 | DType::UInt32 | DType::Int8 | DType::UInt8 => {
                 let (least, most) = dtype.int_range();
@@ -197,10 +202,22 @@ impl Scalar {
             DType::Bool => low(&[u8::from(match self {
                 Self::Bool(value) => value,
                 Self::Int(value) => value != 0,
-                Self::Float(value) => value != 0.0,
+                Self::Vast(value) | Self::Float(value) => value != 0.0,
             })]),
         }
     }
+}
+
+/// A float64 as a float32 that rounds to the same 16-bit float as itself: what does not fit is cut off, and leaves its
+/// mark in the last bit, so that no tie is made of what was none.
+#[must_use]
+pub fn rounded_to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    let back = f64::from(nearest);
+    if value.is_nan() || back == value {
+        return nearest;
+    }
+    f32::from_bits((nearest.to_bits() - u32::from(back.abs() > value.abs())) | 1)
 }
 
 #[cfg(test)]
@@ -225,10 +242,34 @@ mod tests {
 
     #[test]
     fn weak_scalars_keep_the_tensors_type_where_they_can() {
-        assert_eq!(Scalar::Float(2.0).promote(DType::Float16, "op").unwrap(), DType::Float16);
-        assert_eq!(Scalar::Float(2.0).promote(DType::Int32, "op").unwrap(), DType::Float32);
-        assert_eq!(Scalar::Int(2).promote(DType::Bool, "op").unwrap(), DType::Int32);
-        assert!(Scalar::Int(300).promote(DType::UInt8, "op").is_err());
-        assert!(Scalar::Int(-1).promote(DType::UInt32, "op").is_err());
+        assert_eq!(Scalar::Float(2.0).promote(DType::Float16), DType::Float16);
+        assert_eq!(Scalar::Float(2.0).promote(DType::Int32), DType::Float32);
+        assert_eq!(Scalar::Int(2).promote(DType::Bool), DType::Int32);
+        assert!(Scalar::Int(300).check(DType::UInt8, "op").is_err());
+        assert!(Scalar::Int(-1).check(DType::UInt32, "op").is_err());
+        assert!(Scalar::Vast(1e60).check(DType::Int32, "op").is_err());
+        assert!(Scalar::Vast(1e60).check(DType::Float16, "op").is_ok());
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_16_bits_once() {
+        let (f16, bf16) = (DType::Float16, DType::BFloat16);
+        for (value, dtype, bits) in [
+            // A tie in float16 but for a bit that float32 has no room for, and the tie itself.
+            (1.0 + 2_f64.powi(-11) + 2_f64.powi(-45), f16, 0x3c01),
+            (1.0 + 2_f64.powi(-11), f16, 0x3c00),
+            (1.0 + 3.0 * 2_f64.powi(-11) - 2_f64.powi(-45), f16, 0x3c01),
+            (-1.0 - 2_f64.powi(-8) - 2_f64.powi(-45), bf16, 0xbf81),
+            (1.0 + 2_f64.powi(-8), bf16, 0x3f80),
+            (2_f64.powi(-25), f16, 0),
+            (2_f64.powi(-25) * (1.0 + 2_f64.powi(-40)), f16, 1),
+            (1e-320, bf16, 0),
+            (1e300, bf16, 0x7f80),
+            (f64::NEG_INFINITY, f16, 0xfc00),
+            (65519.999_999_999, f16, 0x7bff),
+        ] {
+            assert_eq!(Scalar::Float(value).to_bytes(dtype), u32::to_le_bytes(bits), "{value:e} {dtype}");
+        }
+        assert!(rounded_to_odd(f64::NAN).is_nan());
     }
 }

@@ -12,7 +12,7 @@
 //! | [`ops`] | what the operations mean: one file each |
 //! | `python` | everything PyO3, and nothing else; only with the feature of that name |
 //!
-//! A call enters through `python/ops.rs`, is checked in its own file under `ops/`, and then either recorded by
+//! A call enters through a file of `python/ops/`, is checked in its own file under `ops/`, and then either recorded by
 //! `gpu/stream.rs` or run by loops on the CPU. Each room is entered once.
 
 pub mod cpu;

@@ -4,16 +4,16 @@ use wgpu::naga;
 
 use crate::gpu::pipeline::Spec;
 use crate::gpu::wgsl::{MODULES, assemble};
-use crate::ops::{cumsum, elementwise, matmul_vec, norm, parts, reduce, rope, softmax, take};
+use crate::ops::{cumsum, elementwise, matmul, matmul_vec, norm, reduce, rope, softmax, take};
 
 /// An operation's own file lists its variants.
 fn all_specs() -> Vec<Spec> {
     let of_each = [
         cumsum::all_specs(),
         elementwise::all_specs(),
+        matmul::all_specs(),
         matmul_vec::all_specs(),
         norm::all_specs(),
-        parts::all_specs(),
         reduce::all_specs(),
         rope::all_specs(),
         softmax::all_specs(),

@@ -114,6 +114,24 @@ impl Layout {
         }
     }
 
+    /// Whether a view that is moved by so many elements shares one with itself.
+    #[must_use]
+    pub fn reaches_itself(&self, distance: isize) -> bool {
+        fn reaches(distance: isize, axes: &[(isize, isize)]) -> bool {
+            let Some((&(stride, last), rest)) = axes.split_first() else { return distance == 0 };
+            // No more than this is left to the shorter strides.
+            let left: isize = rest.iter().map(|(stride, last)| stride * last).sum();
+            let low = -(left - distance).div_euclid(stride);
+            let high = (distance + left).div_euclid(stride);
+            (low.max(-last)..=high.min(last)).any(|steps| reaches(distance - steps * stride, rest))
+        }
+        let axes = self.shape.iter().zip(&self.strides).filter(|&(&length, &stride)| length > 1 && stride != 0);
+        let mut axes: SmallVec<[(isize, isize); 6]> =
+            axes.map(|(&length, &stride)| (stride.abs(), length as isize - 1)).collect();
+        axes.sort_unstable_by(|a, b| b.cmp(a));
+        !self.shape.contains(&0) && reaches(distance, &axes)
+    }
+
     /// Whether some place is reached by more than one index, so that writing through the view is ambiguous.
     #[must_use]
     pub fn repeats(&self) -> bool {
@@ -134,6 +152,15 @@ impl Layout {
             }
         }
         Ok(Self { shape: shape.into(), strides, offset: self.offset })
+    }
+
+    /// The view of the first index along an axis, without that axis.
+    #[must_use]
+    pub fn without(&self, axis: usize) -> Self {
+        let mut view = self.clone();
+        view.shape.remove(axis);
+        view.strides.remove(axis);
+        view
     }
 
     /// The axes in reverse order.
@@ -429,5 +456,20 @@ mod tests {
     fn huge_shapes_are_refused_not_wrapped() {
         assert!(checked_len(&[usize::MAX, 2], 4, "zeros").is_err());
         assert_eq!(checked_len(&[usize::MAX, 0], 4, "zeros").unwrap(), 0);
+    }
+
+    #[test]
+    fn a_moved_view_shares_an_element_with_itself_or_not() {
+        for (shape, strides) in
+            [(&[2, 3][..], &[6, 1][..]), (&[2, 3], &[3, 2]), (&[3, 2], &[-1, 5]), (&[2, 2, 2], &[9, 3, 0])]
+        {
+            let layout = Layout { shape: shape.into(), strides: strides.into(), offset: 0 };
+            let own = places(&layout);
+            for distance in -20..20 {
+                let shares = own.iter().any(|place| own.contains(&(place + distance)));
+                assert_eq!(layout.reaches_itself(distance), shares, "{shape:?} {strides:?} {distance}");
+            }
+        }
+        assert!(!Layout::contiguous(&[0, 3]).reaches_itself(0));
     }
 }

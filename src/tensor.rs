@@ -137,6 +137,21 @@ impl Tensor {
         }
     }
 
+    /// Whether an element of one is an element of the other: exactly, if their strides are alike; else as
+    /// [`Self::may_overlap`] says.
+    #[must_use]
+    pub fn shares_elements(&self, other: &Self) -> bool {
+        let apart = match (&self.storage, &other.storage) {
+            (Storage::Host(a), Storage::Host(b)) => {
+                (b.as_ptr() as isize - a.as_ptr() as isize) / other.dtype.size() as isize
+            }
+            _ => 0,
+        };
+        let (a, b) = (&self.layout, &other.layout);
+        let alike = self.dtype == other.dtype && a.shape == b.shape && a.strides == b.strides;
+        self.may_overlap(other) && !(alike && !a.reaches_itself(b.offset + apart - a.offset))
+    }
+
     /// Whether both are the very same elements in the same order.
     #[must_use]
     pub fn same_elements(&self, other: &Self) -> bool {

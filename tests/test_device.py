@@ -161,6 +161,20 @@ def test_explain_of_no_operation(name):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "shapes"), [("softmax", 0), ("matmul_vec", 1), ("where", 2), ("rope", 2)])
+def test_explain_without_an_operand(name, shapes):
+    with pytest.raises(gk.ArgumentError, match=f"explain: {name}.*{shapes}"):
+        gk.explain(name, *[(3, 4)] * shapes)
+
+
+def test_explain_knows_the_public_names():
+    with pytest.raises(gk.ArgumentError) as caught:
+        gk.explain("gelu_tanh", (3, 4))
+    names = str(caught.value).partition("there are ")[2].split(", ")
+    assert all(callable(getattr(gk, name)) for name in names)
+    assert "rope_tables" in gk.explain("rope_tables", (4096,))
+
+
 @pytest.mark.parametrize("shape", [(-1, 4), "text", None, 2.5, ((2, 3), "x")], ids=repr)
 def test_explain_of_no_shape(shape):
     with pytest.raises((gk.ShapeError, gk.ArgumentError, TypeError)):

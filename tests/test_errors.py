@@ -187,6 +187,69 @@ CASES = {
     ),
     "truth of a comparison": Case(gk.ShapeError, lambda d: bool(gk.ones(4, device=d) == 1), ("(4,)",)),
     "caps": Case(gk.ArgumentError, lambda d: d.with_caps("nonsense"), ("nonsense",)),
+    "number beside a condition": Case(
+        gk.DTypeError, lambda d: gk.where(VECTOR > 0, 2**40, 1, device=d), ("where", "1099511627776", "int32")
+    ),
+    "number beyond float64": Case(gk.DTypeError, lambda d: gk.ones(3, "int32", device=d) + 2**2000, ("add", "int32")),
+    "eps beyond float32": Case(
+        gk.ArgumentError, lambda d: gk.l2_norm(VECTOR, eps=1e39, device=d), ("l2_norm", "eps", "1e39", "float32")
+    ),
+    "operands of two devices": Case(
+        gk.DeviceError,
+        lambda d: gk.take(gk.ones(3, device=d), gk.asarray([1], device=elsewhere(d))),
+        ("take", "x", "indices", ".to("),
+    ),
+    "masked array": Case(
+        gk.ArgumentError,
+        lambda d: gk.add(VECTOR, np.ma.masked_greater(VECTOR, 0), device=d),
+        ("add", "x2", "mask", ".filled()"),
+    ),
+    "one table for both": Case(
+        gk.ArgumentError,
+        lambda d: gk.rope_tables([0, 1], 4, out=(table := gk.zeros((2, 2), device=d), table)),
+        ("rope_tables", "out"),
+    ),
+    "arrays for tables": Case(
+        gk.ArgumentError,
+        lambda d: gk.rope_tables(gk.arange(2, device=d), 4, out=(np.zeros((2, 2), F32), np.zeros((2, 2), F32))),
+        ("rope_tables", "out", "Tensors"),
+    ),
+    "base of tables": Case(
+        gk.ArgumentError, lambda d: gk.rope_tables([0, 1], 4, theta=0.5, device=d), ("rope_tables", "theta", "0.5", "1")
+    ),
+    "axis beyond all": Case(gk.BoundsError, lambda d: gk.sum(MATRIX, 2**70, device=d), ("sum", "axis", str(2**70))),
+    "axes beyond all": Case(
+        gk.BoundsError,
+        lambda d: gk.transpose(gk.ones((2, 3), device=d), (2**70, 0)),
+        ("transpose", "axis", str(2**70)),
+    ),
+    "index beyond all": Case(gk.BoundsError, lambda d: gk.ones(3, device=d)[2**70], (str(2**70),)),
+    "rotary_dim beyond all": Case(
+        gk.ArgumentError,
+        lambda d: gk.rope(MATRIX, MATRIX, MATRIX, rotary_dim=2**70, device=d),
+        ("rope", "rotary_dim", str(2**70)),
+    ),
+    "dim that is no integer": Case(
+        gk.ArgumentError, lambda d: gk.rope_tables([0, 1], 4.0, device=d), ("rope_tables", "dim", "4.0")
+    ),
+    "eps that is no number": Case(
+        gk.ArgumentError, lambda d: gk.rms_norm(MATRIX, eps="a", device=d), ("rms_norm", "eps", "'a'")
+    ),
+    "correction that is no number": Case(
+        gk.ArgumentError, lambda d: gk.var(MATRIX, correction="a", device=d), ("var", "correction", "'a'")
+    ),
+    "correction beyond float64": Case(
+        gk.ArgumentError, lambda d: gk.std(MATRIX, correction=10**400, device=d), ("std", "correction", "float64")
+    ),
+    "keepdims that is no truth": Case(
+        gk.ArgumentError, lambda d: gk.sum(MATRIX, keepdims="no", device=d), ("sum", "keepdims", "'no'", "True")
+    ),
+    "no kind of gelu": Case(
+        gk.ArgumentError, lambda d: gk.gelu(VECTOR, approximate=None, device=d), ("gelu", "approximate", "None")
+    ),
+    "concat without a list": Case(gk.ArgumentError, lambda d: gk.concat(VECTOR, VECTOR, device=d), ("concat", "list")),
+    "no device to use": Case(gk.ArgumentError, lambda d: gk.use_device(3), ("use_device", "3")),
+    "no device to profile": Case(gk.ArgumentError, lambda d: gk.profile(3), ("profile", "3")),
     "arange": Case(gk.ArgumentError, lambda d: gk.arange(0, 3, 0, device=d), ("arange", "step")),
 }  # fmt: skip
 

@@ -112,6 +112,13 @@ OPTIONS = {
     "group_norm": {"groups": REQUIRED, "weight": None, "bias": None, "|": None, "eps": 1e-5},
     "l2_norm": {"|": None, "eps": 1e-12},
     "rope": {"|": None, "interleaved": False, "rotary_dim": None},
+    "attention": {
+        "|": None,
+        "mask": None,
+        "causal": False,
+        **dict.fromkeys(("window", "scale", "softcap", "kv_length")),
+    },
+    "attention_scores": {"|": None, "scale": None},
     "concat": {"axis": 0},
     "stack": {"axis": 0},
     "take": {"axis": None},

@@ -1,5 +1,6 @@
 """Tensors: where they come from, their views, what changes them, and how they become NumPy again."""
 
+import pickle
 import warnings
 
 import ml_dtypes
@@ -748,3 +749,35 @@ def test_assignment_takes_what_numpy_takes(device):
     assert tensor.tolist() == [2**40, 1, 1]
     with pytest.raises(gk.ShapeError, match="axes"):
         tensor[(None,) * 70]
+
+
+def test_integers_without_axes_are_indices(device):
+    t = gk.arange(12, device=device).reshape(4, 3)
+    two = gk.asarray([1, 2], device=device)[1]
+    assert t[two].tolist() == t[np.array(2)].tolist() == t[np.int8(2)].tolist() == [6, 7, 8]
+    assert t[two:, np.array(0)].tolist() == [6, 9]
+    assert "abc"[two] == "c"
+    for wrong in (gk.asarray([1], device=device), gk.asarray(1.0, device=device), np.array([1]), np.array(True)):
+        with pytest.raises(gk.DTypeError, match="index"):
+            t[wrong]
+
+
+def test_tensors_are_not_pickled(device):
+    with pytest.raises(TypeError, match=r"\.numpy\(\)"):
+        pickle.dumps(gk.ones(2, device=device))
+
+
+def test_float64_is_rounded_to_16_bits_once(device):
+    """By way of float32 the first of these would be a tie, and end at 1."""
+    for dtype, bits in (("float16", 10), ("bfloat16", 7)):
+        half = 2.0 ** -(bits + 1)
+        values = [1 + half + 2.0**-45, 1 + half, 1 + 3 * half - 2.0**-45, -1 - half - 2.0**-45]
+        want = [1 + 2 * half, 1, 1 + 2 * half, -1 - 2 * half]
+        assert gk.asarray(np.array(values), dtype, device=device).tolist() == want
+        assert gk.asarray(np.array(values, ">f8")[::-1], dtype, device=device).tolist() == want[::-1]
+        assert [gk.full((), value, dtype, device=device).item() for value in values] == want
+
+
+def test_conversions_say_nothing(device):
+    with np.errstate(all="raise"):
+        assert gk.asarray(np.array([1e-50, 1e300, np.nan]), "float32", device=device).tolist()[:2] == [0, np.inf]

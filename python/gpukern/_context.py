@@ -12,10 +12,6 @@ from ._native import Device
 _outer: ContextVar[tuple[Device | None, ...]] = ContextVar("gpukern.outer_devices", default=())
 
 
-def _resolve(device: Device | str) -> Device:
-    return device if isinstance(device, Device) else _native.get_device(device)
-
-
 @final
 class use_device:  # noqa: N801 - it reads as a verb
     """Run what is inside the ``with`` block on this device, unless an argument or a tensor says otherwise.
@@ -35,7 +31,7 @@ class use_device:  # noqa: N801 - it reads as a verb
     device: Device
 
     def __init__(self, device: Device | str, /) -> None:
-        self.device = _resolve(device)
+        self.device = _native._resolve(device, "use_device: device")
 
     def __enter__(self) -> Device:
         _native._enable_context()
@@ -78,7 +74,7 @@ class profile:  # noqa: N801 - it reads as a verb
     kernels: list[tuple[str, float]]
 
     def __init__(self, device: Device | str | None = None, /) -> None:
-        self.device = _native.default_device() if device is None else _resolve(device)
+        self.device = _native.default_device() if device is None else _native._resolve(device, "profile: device")
         self.kernels = []
 
     @property

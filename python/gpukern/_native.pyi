@@ -10,12 +10,14 @@ __version__: str
 
 _DeviceLike: TypeAlias = Device | str
 _Scalar: TypeAlias = bool | int | float | np.number[Any] | np.bool
-_Host: TypeAlias = NDArray[Any] | _Scalar
+_Host: TypeAlias = ArrayLike
 _Operand: TypeAlias = Tensor | _Host
 _IndexItem: TypeAlias = SupportsIndex | slice | EllipsisType | None
 _Index: TypeAlias = _IndexItem | tuple[_IndexItem, ...]
 _Axes: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
-_Shape: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+_Integers: TypeAlias = Sequence[SupportsIndex] | NDArray[np.integer[Any]]
+_Shape: TypeAlias = SupportsIndex | _Integers
+_Lengths: TypeAlias = _Shape | Tensor
 
 class Error(Exception): ...
 class ShapeError(Error, ValueError): ...
@@ -94,17 +96,25 @@ class Tensor:
     def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor: ...
     def reshape(self, *shape: _Shape) -> Tensor: ...
     def transpose(self, *axes: _Shape | None) -> Tensor: ...
-    def sum(self, axis: _Axes = None, keepdims: bool = False) -> Tensor: ...
-    def mean(self, axis: _Axes = None, keepdims: bool = False) -> Tensor: ...
-    def prod(self, axis: _Axes = None, keepdims: bool = False) -> Tensor: ...
-    def max(self, axis: _Axes = None, keepdims: bool = False) -> Tensor: ...
-    def min(self, axis: _Axes = None, keepdims: bool = False) -> Tensor: ...
-    def any(self, axis: _Axes = None, keepdims: bool = False) -> Tensor: ...
-    def all(self, axis: _Axes = None, keepdims: bool = False) -> Tensor: ...
-    def argmax(self, axis: SupportsIndex | None = None, keepdims: bool = False) -> Tensor: ...
-    def argmin(self, axis: SupportsIndex | None = None, keepdims: bool = False) -> Tensor: ...
-    def var(self, axis: _Axes = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor: ...
-    def std(self, axis: _Axes = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor: ...
+    def sum(self, axis: _Axes = None, keepdims: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+    def mean(self, axis: _Axes = None, keepdims: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+    def prod(self, axis: _Axes = None, keepdims: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+    def max(self, axis: _Axes = None, keepdims: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+    def min(self, axis: _Axes = None, keepdims: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+    def any(self, axis: _Axes = None, keepdims: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+    def all(self, axis: _Axes = None, keepdims: bool = False, *, out: Tensor | None = None) -> Tensor: ...
+    def argmax(
+        self, axis: SupportsIndex | None = None, keepdims: bool = False, *, out: Tensor | None = None
+    ) -> Tensor: ...
+    def argmin(
+        self, axis: SupportsIndex | None = None, keepdims: bool = False, *, out: Tensor | None = None
+    ) -> Tensor: ...
+    def var(
+        self, axis: _Axes = None, *, correction: float = 0.0, keepdims: bool = False, out: Tensor | None = None
+    ) -> Tensor: ...
+    def std(
+        self, axis: _Axes = None, *, correction: float = 0.0, keepdims: bool = False, out: Tensor | None = None
+    ) -> Tensor: ...
     def item(self) -> float | int | bool: ...
     def tolist(self) -> Any: ...
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]: ...
@@ -118,6 +128,7 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]: ...
     def __float__(self) -> float: ...
     def __int__(self) -> int: ...
+    def __index__(self) -> int: ...
     def __bool__(self) -> bool: ...
     def __add__(self, value: _Operand, /) -> Tensor: ...
     def __radd__(self, value: _Operand, /) -> Tensor: ...
@@ -149,10 +160,10 @@ class Tensor:
     def __invert__(self) -> Tensor: ...
     def __eq__(self, value: object, /) -> Tensor: ...  # type: ignore[override]
     def __ne__(self, value: object, /) -> Tensor: ...  # type: ignore[override]
-    def __lt__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
-    def __le__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
-    def __gt__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
-    def __ge__(self, value: _Operand, /) -> Tensor: ...  # type: ignore[misc]
+    def __lt__(self, value: _Operand, /) -> Tensor: ...
+    def __le__(self, value: _Operand, /) -> Tensor: ...
+    def __gt__(self, value: _Operand, /) -> Tensor: ...
+    def __ge__(self, value: _Operand, /) -> Tensor: ...
     __hash__: None  # type: ignore[assignment]
     def __matmul__(self, value: Tensor | NDArray[Any], /) -> Tensor: ...
     def __rmatmul__(self, value: NDArray[Any], /) -> Tensor: ...
@@ -187,6 +198,8 @@ class _Unary(Protocol):
     @overload
     def __call__(self, x: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None) -> Tensor: ...
     @overload
+    def __call__(self, x: _Host, /, *, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
+    @overload
     def __call__(
         self, x: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
     ) -> NDArray[Any]: ...
@@ -201,6 +214,8 @@ class _Binary(Protocol):
         self, x1: _Operand, x2: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
     ) -> Tensor: ...
     @overload
+    def __call__(self, x1: _Host, x2: _Host, /, *, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
+    @overload
     def __call__(
         self, x1: _Host, x2: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
     ) -> NDArray[Any]: ...
@@ -214,6 +229,8 @@ class _Gated(Protocol):
     def __call__(
         self, gate: _Operand, up: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
     ) -> Tensor: ...
+    @overload
+    def __call__(self, gate: _Host, up: _Host, /, *, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
     @overload
     def __call__(
         self, gate: _Host, up: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
@@ -279,6 +296,8 @@ def gelu(
     x: Tensor, /, approximate: str = "none", *, out: Tensor | None = None, device: _DeviceLike | None = None
 ) -> Tensor: ...
 @overload
+def gelu(x: _Host, /, approximate: str = "none", *, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
+@overload
 def gelu(
     x: _Host, /, approximate: str = "none", *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
@@ -290,6 +309,16 @@ def clip(
     max: _Operand | None = None,
     *,
     out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def clip(
+    x: _Host,
+    /,
+    min: _Host | None = None,
+    max: _Host | None = None,
+    *,
+    out: Tensor,
     device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
@@ -315,6 +344,8 @@ def where(
     condition: _Operand, x1: _Operand, x2: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
 ) -> Tensor: ...
 @overload
+def where(condition: _Host, x1: _Host, x2: _Host, /, *, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
+@overload
 def where(
     condition: _Host, x1: _Host, x2: _Host, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
@@ -330,6 +361,129 @@ def matmul_vec(
 def matmul_vec(
     w: NDArray[Any], x: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
+@overload
+def matmul(
+    a: Tensor, b: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def matmul(
+    a: NDArray[Any], b: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def matmul(
+    a: NDArray[Any], b: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+) -> NDArray[Any]: ...
+@overload
+def attention_scores(
+    q: Tensor,
+    k: Tensor | NDArray[Any],
+    /,
+    *,
+    scale: float | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention_scores(
+    q: NDArray[Any],
+    k: Tensor,
+    /,
+    *,
+    scale: float | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention_scores(
+    q: NDArray[Any],
+    k: NDArray[Any],
+    /,
+    *,
+    scale: float | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def weighted_sum(
+    weights: Tensor, values: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def weighted_sum(
+    weights: NDArray[Any], values: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+) -> Tensor: ...
+@overload
+def weighted_sum(
+    weights: NDArray[Any],
+    values: NDArray[Any],
+    /,
+    *,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
+@overload
+def attention(
+    q: Tensor,
+    k: Tensor | NDArray[Any],
+    v: Tensor | NDArray[Any],
+    /,
+    *,
+    mask: Tensor | NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention(
+    q: Tensor | NDArray[Any],
+    k: Tensor,
+    v: Tensor | NDArray[Any],
+    /,
+    *,
+    mask: Tensor | NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention(
+    q: Tensor | NDArray[Any],
+    k: Tensor | NDArray[Any],
+    v: Tensor,
+    /,
+    *,
+    mask: Tensor | NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def attention(
+    q: NDArray[Any],
+    k: NDArray[Any],
+    v: NDArray[Any],
+    /,
+    *,
+    mask: NDArray[Any] | None = None,
+    causal: bool = False,
+    window: tuple[SupportsIndex, SupportsIndex] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    kv_length: _Lengths | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
+) -> NDArray[Any]: ...
 
 class _Reduction(Protocol):
     @overload
@@ -341,6 +495,17 @@ class _Reduction(Protocol):
         keepdims: bool = False,
         *,
         out: Tensor | None = None,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: _Axes = None,
+        keepdims: bool = False,
+        *,
+        out: Tensor,
         device: _DeviceLike | None = None,
     ) -> Tensor: ...
     @overload
@@ -377,6 +542,18 @@ class _Spread(Protocol):
         *,
         correction: float = 0.0,
         keepdims: bool = False,
+        out: Tensor,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: _Axes = None,
+        *,
+        correction: float = 0.0,
+        keepdims: bool = False,
         out: NDArray[Any] | None = None,
         device: _DeviceLike | None = None,
     ) -> NDArray[Any]: ...
@@ -391,6 +568,17 @@ class _Place(Protocol):
         keepdims: bool = False,
         *,
         out: Tensor | None = None,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: SupportsIndex | None = None,
+        keepdims: bool = False,
+        *,
+        out: Tensor,
         device: _DeviceLike | None = None,
     ) -> Tensor: ...
     @overload
@@ -435,6 +623,16 @@ class _Softmax(Protocol):
         /,
         axis: SupportsIndex = -1,
         *,
+        out: Tensor,
+        device: _DeviceLike | None = None,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: _Host,
+        /,
+        axis: SupportsIndex = -1,
+        *,
         out: NDArray[Any] | None = None,
         device: _DeviceLike | None = None,
     ) -> NDArray[Any]: ...
@@ -463,6 +661,18 @@ def group_norm(
     bias: _Host | None = None,
     *,
     eps: float = 1e-5,
+    out: Tensor,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def group_norm(
+    x: _Host,
+    /,
+    groups: SupportsIndex,
+    weight: _Host | None = None,
+    bias: _Host | None = None,
+    *,
+    eps: float = 1e-5,
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
@@ -470,6 +680,8 @@ def group_norm(
 def l2_norm(
     x: Tensor, /, *, eps: float = 1e-12, out: Tensor | None = None, device: _DeviceLike | None = None
 ) -> Tensor: ...
+@overload
+def l2_norm(x: _Host, /, *, eps: float = 1e-12, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
 @overload
 def l2_norm(
     x: _Host, /, *, eps: float = 1e-12, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
@@ -493,6 +705,17 @@ def layer_norm(
     bias: _Host | None = None,
     *,
     eps: float = 1e-5,
+    out: Tensor,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def layer_norm(
+    x: _Host,
+    /,
+    weight: _Host | None = None,
+    bias: _Host | None = None,
+    *,
+    eps: float = 1e-5,
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
@@ -515,6 +738,17 @@ def rms_norm(
     *,
     bias: _Host | None = None,
     eps: float = 1e-5,
+    out: Tensor,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def rms_norm(
+    x: _Host,
+    /,
+    weight: _Host | None = None,
+    *,
+    bias: _Host | None = None,
+    eps: float = 1e-5,
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
@@ -526,7 +760,7 @@ def rope(
     /,
     *,
     interleaved: bool = False,
-    rotary_dim: int | None = None,
+    rotary_dim: SupportsIndex | None = None,
     out: Tensor | None = None,
     device: _DeviceLike | None = None,
 ) -> Tensor: ...
@@ -538,7 +772,7 @@ def rope(
     /,
     *,
     interleaved: bool = False,
-    rotary_dim: int | None = None,
+    rotary_dim: SupportsIndex | None = None,
     out: Tensor | None = None,
     device: _DeviceLike | None = None,
 ) -> Tensor: ...
@@ -550,7 +784,19 @@ def rope(
     /,
     *,
     interleaved: bool = False,
-    rotary_dim: int | None = None,
+    rotary_dim: SupportsIndex | None = None,
+    out: Tensor,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def rope(
+    x: NDArray[Any],
+    cos: NDArray[Any],
+    sin: NDArray[Any],
+    /,
+    *,
+    interleaved: bool = False,
+    rotary_dim: SupportsIndex | None = None,
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
@@ -562,6 +808,16 @@ def rope_tables(
     *,
     theta: float = 10000.0,
     out: tuple[Tensor, Tensor] | None = None,
+    device: _DeviceLike | None = None,
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def rope_tables(
+    positions: ArrayLike,
+    dim: int,
+    /,
+    *,
+    theta: float = 10000.0,
+    out: tuple[Tensor, Tensor],
     device: _DeviceLike | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overload
@@ -601,6 +857,16 @@ def take(
     /,
     axis: int | None = None,
     *,
+    out: Tensor,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def take(
+    x: ArrayLike,
+    indices: ArrayLike,
+    /,
+    axis: int | None = None,
+    *,
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
@@ -618,6 +884,8 @@ def embedding(
     table: ArrayLike, ids: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
 ) -> Tensor: ...
 @overload
+def embedding(table: ArrayLike, ids: ArrayLike, /, *, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
+@overload
 def embedding(
     table: ArrayLike, ids: ArrayLike, /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
@@ -628,6 +896,15 @@ def concat(
     axis: int | None = 0,
     *,
     out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def concat(
+    tensors: Sequence[NDArray[Any]],
+    /,
+    axis: int | None = 0,
+    *,
+    out: Tensor,
     device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
@@ -663,6 +940,15 @@ def stack(
     /,
     axis: int = 0,
     *,
+    out: Tensor,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def stack(
+    tensors: Sequence[_Host],
+    /,
+    axis: int = 0,
+    *,
     out: NDArray[Any] | None = None,
     device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
@@ -676,13 +962,13 @@ def stack(
     device: _DeviceLike | None = None,
 ) -> Any: ...
 @overload
-def transpose(x: Tensor, /, axes: Sequence[SupportsIndex] | None = None) -> Tensor: ...
+def transpose(x: Tensor, /, axes: _Integers | None = None) -> Tensor: ...
 @overload
-def transpose(x: ArrayLike, /, axes: Sequence[SupportsIndex] | None = None) -> NDArray[Any]: ...
+def transpose(x: ArrayLike, /, axes: _Integers | None = None) -> NDArray[Any]: ...
 @overload
-def permute_dims(x: Tensor, /, axes: Sequence[SupportsIndex]) -> Tensor: ...
+def permute_dims(x: Tensor, /, axes: _Integers) -> Tensor: ...
 @overload
-def permute_dims(x: ArrayLike, /, axes: Sequence[SupportsIndex]) -> NDArray[Any]: ...
+def permute_dims(x: ArrayLike, /, axes: _Integers) -> NDArray[Any]: ...
 @overload
 def matrix_transpose(x: Tensor, /) -> Tensor: ...
 @overload
@@ -716,6 +1002,8 @@ def cumsum(
     x: Tensor, /, axis: int | None = None, *, out: Tensor | None = None, device: _DeviceLike | None = None
 ) -> Tensor: ...
 @overload
+def cumsum(x: ArrayLike, /, axis: int | None = None, *, out: Tensor, device: _DeviceLike | None = None) -> Tensor: ...
+@overload
 def cumsum(
     x: ArrayLike, /, axis: int | None = None, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
 ) -> NDArray[Any]: ...
@@ -733,6 +1021,7 @@ def synchronize(device: _DeviceLike | None = None) -> None: ...
 
 _current_device: ContextVar[Device | None]
 
+def _resolve(device: Device | str, argument: str, /) -> Device: ...
 def _enable_context() -> None: ...
 def _set_float64_policy(policy: str) -> None: ...
 def _profile_start(device: Device) -> None: ...

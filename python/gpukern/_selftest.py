@@ -57,12 +57,25 @@ def _rope(x: Array, cos: Array, sin: Array) -> Array:
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 
 
+def _attention(q: Array, k: Array, v: Array) -> Array:
+    """Attend to the keys up to the query's own, each of which serves two heads of queries."""
+    scores = _attention_scores(q, k)
+    hidden = np.triu(np.ones(scores.shape[-2:], bool), 1 + scores.shape[-1] - scores.shape[-2])
+    return np.asarray(_softmax(np.where(hidden, -np.inf, scores)) @ np.repeat(v, 2, 0))
+
+
+def _attention_scores(q: Array, k: Array) -> Array:
+    return np.asarray(q @ np.repeat(k, 2, 0).swapaxes(-1, -2) / math.sqrt(q.shape[-1]))
+
+
 # The operations that are not elementwise: shapes of their float operands, what else they are given, and a formula.
 _OTHERS: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any], Callable[..., Array]]] = {
     "all": (((50, 70),), {"axis": 1}, lambda x: x.all(1)),
     "any": (((50, 70),), {"axis": 0}, lambda x: x.any(0)),
     "argmax": (((50, 70),), {"axis": 1}, lambda x: x.argmax(1).astype(np.int32)),
     "argmin": (((50, 70),), {"axis": 0}, lambda x: x.argmin(0).astype(np.int32)),
+    "attention": (((4, 33, 64), (2, 50, 64), (2, 50, 40)), {"causal": True}, _attention),
+    "attention_scores": (((4, 33, 64), (2, 50, 64)), {}, _attention_scores),
     "cumsum": (((50, 70),), {"axis": 1}, lambda x: x.cumsum(1)),
     "group_norm": (((3, 8, 35),), {"groups": 4}, lambda x: _grouped(x, 4)),
     "l2_norm": (((50, 70),), {"eps": 1e-5}, lambda x: x / np.sqrt(np.square(x).sum(-1, keepdims=True) + 1e-5)),
@@ -77,6 +90,7 @@ _OTHERS: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any], Callable[.
     "softmax": (((50, 7001),), {}, _softmax),
     "std": (((50, 70),), {"axis": 0}, lambda x: x.std(0)),
     "sum": (((50, 7001),), {}, np.sum),
+    "weighted_sum": (((4, 33, 50), (2, 50, 64)), {}, lambda w, v: w @ np.repeat(v, 2, 0)),
     "var": (((50, 70),), {"axis": 1, "correction": 1}, lambda x: x.var(1, ddof=1)),
 }
 
@@ -85,7 +99,7 @@ _FLOATS = _DTYPES[:3]
 # Odd, one, empty, several axes, and more than a row of workgroups can hold.
 _SHAPES = ((1,), (0,), (7, 33), (3, 1, 129), (70_001,))
 
-# What a shader language allows its exp is wider than a unit in the last place; a 16-bit result is rounded once more.
+# Sums and powers are the least exact (see docs/operations.md); a 16-bit result is rounded once more.
 _TOLERANCE = {"float32": 1e-5, "float16": 2**-10, "bfloat16": 2**-7}
 
 
@@ -222,6 +236,21 @@ def _join(name: str, device: gk.Device, random: np.random.Generator) -> str:
     return " ".join(_DTYPES)
 
 
+def _matmul(device: gk.Device, random: np.random.Generator) -> str:
+    for dtype in _FLOATS:
+        for m, k, n in ((2, 3, 4), (1, 1001, 1), (33, 1, 67), (65, 129, 130), (256, 512, 64)):
+            a, b = _random(random, (m, k), dtype), _random(random, (k, n), dtype)
+            for order, left, right in (("C", a, b), ("Fortran", np.asfortranarray(a), np.asfortranarray(b))):
+                got = gk.matmul(gk.asarray(left, device=device), right)
+                magnitude = np.abs(_wide(a)) @ np.abs(_wide(b))
+                _expect(got, _wide(a) @ _wide(b), a, f"{dtype} {m} x {k} x {n}, {order} order", magnitude)
+        stack, other = _random(random, (3, 1, 5, 7), dtype), _random(random, (2, 7, 6), dtype)
+        magnitude = np.abs(_wide(stack)) @ np.abs(_wide(other))
+        got = gk.matmul(gk.asarray(stack, device=device), other)
+        _expect(got, _wide(stack) @ _wide(other), stack, f"{dtype} stacks", magnitude)
+    return " ".join(_FLOATS)
+
+
 def _matmul_vec(device: gk.Device, random: np.random.Generator) -> str:
     for dtype in _FLOATS:
         for rows, columns in ((2, 3), (1, 1), (1, 1001), (1001, 1), (67, 259), (512, 4096)):
@@ -268,6 +297,7 @@ def _operators(device: gk.Device, random: np.random.Generator) -> str:
     _expect((2 * tensor + other) - 1, (2 * wide + other) - 1, array, "2 * t + a - 1")
     _expect(other - tensor, other - wide, array, "a - t")
     _expect(tensor @ other, wide @ other, array, "t @ a", np.abs(wide) @ np.abs(other))
+    _expect(array.T @ tensor, wide.T @ wide, array, "a.T @ t", np.abs(wide.T) @ np.abs(wide))
     _expect(-((tensor / 2) ** 2) // 3, -((wide / 2) ** 2) // 3, array, "-(t / 2) ** 2 // 3")
     _expect((tensor > other) & ~(tensor >= 1), (wide > other) & ~(wide >= 1), np.empty(0, bool), "t > a & ~(t >= 1)")
     return "arithmetic, comparisons and @ beside ndarrays and scalars"
@@ -280,6 +310,7 @@ def _checks(device: gk.Device) -> Iterator[tuple[str, Callable[[np.random.Genera
     special: dict[str, Callable[..., str]] = {
         "concat": partial(_join, "concat"),
         "embedding": partial(_gather, "embedding"),
+        "matmul": _matmul,
         "matmul_vec": _matmul_vec,
         "rope_tables": _rope_tables,
         "stack": partial(_join, "stack"),
@@ -309,6 +340,6 @@ def selftest(names: list[str] | None = None) -> int:
                     str(error) if isinstance(error, _Mismatch) else f"{type(error).__name__}: {error}",
                 )
                 failed += 1
-            print(f"{verdict} {device.id:<{width}}  {name:<12} {note}", flush=True)
+            print(f"{verdict} {device.id:<{width}}  {name:<16} {note}", flush=True)
     print(f"{passed} passed, {failed} failed on {len(devices)} devices")
     return 1 if failed else 0

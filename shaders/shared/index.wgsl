@@ -38,3 +38,9 @@ fn four_coordinates(first: u32) -> Four {
     let w = select(z, next_coordinates(z), left > 3u);
     return Four(x, y, z, w);
 }
+
+// Where coordinates lie; it wraps around.
+fn place(at: vec4<u32>, strides: vec4<u32>) -> u32 {
+    let steps = at * strides;
+    return steps.x + steps.y + steps.z + steps.w;
+}

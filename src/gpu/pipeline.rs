@@ -55,6 +55,24 @@ macro_rules! shader_params {
 }
 pub(crate) use shader_params;
 
+/// Lengths of axes as a parameter: those that are missing in front are 1.
+pub(crate) fn lengths_param<const AXES: usize>(lengths: &[usize]) -> [u32; AXES] {
+    let mut all = [1; AXES];
+    for (to, &from) in all[AXES - lengths.len()..].iter_mut().zip(lengths) {
+        *to = from as u32;
+    }
+    all
+}
+
+/// Strides of axes as a parameter, which wrap around: those that are missing in front are 0.
+pub(crate) fn strides_param<const AXES: usize>(strides: &[isize]) -> [u32; AXES] {
+    let mut all = [0; AXES];
+    for (to, &from) in all[AXES - strides.len()..].iter_mut().zip(strides) {
+        *to = from as u32;
+    }
+    all
+}
+
 /// A compiled kernel.
 pub(crate) struct Pipeline {
     /// No other pipeline ever has it.

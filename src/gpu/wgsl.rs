@@ -68,6 +68,7 @@ pub const MODULES: &[(&str, &str)] = modules![
     "access/vector_store_packed",
     "dtype/float32",
     "dtype/float16",
+    "dtype/half",
     "dtype/bfloat16",
     "dtype/int32",
     "dtype/uint32",
@@ -99,6 +100,10 @@ pub const MODULES: &[(&str, &str)] = modules![
     "accumulate/moments",
     "accumulate/exponentials",
     "accumulate/squares",
+    "tiles/params",
+    "tiles/band",
+    "tiles/quads",
+    "tiles/halves",
 ];
 
 /// What a slot holds: the name of a shared module, or WGSL text of its own.

@@ -93,6 +93,9 @@ pub fn full(name: &'static str, device: &Device, shape: &[usize], value: Scalar,
 pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype: DType) -> Result<Tensor> {
     const NAME: &str = "arange";
     let fail = |why: &str| Err(Error::Argument(format!("{NAME}: {why}")));
+    for vast in [start, stop, step].into_iter().filter(|scalar| matches!(scalar, Scalar::Vast(_))) {
+        vast.check(dtype, NAME)?;
+    }
     let (count, value): (f64, Box<dyn Fn(usize) -> Scalar>) = match (start, stop, step) {
         (_, _, Scalar::Int(0)) => return fail("step is 0"),
         (Scalar::Int(first), Scalar::Int(last), Scalar::Int(by)) if dtype.kind() != Kind::Float => {

@@ -119,10 +119,11 @@ fn by_heads(
 /// How many heads of queries share one of keys; none where they match one to one or one of them broadcasts.
 #[expect(clippy::option_option, reason = "whether it is possible, and whether it is needed")]
 fn check_groups(heads: usize, key_heads: usize) -> Option<Option<usize>> {
-    if heads == key_heads || key_heads == 1 || heads <= 1 {
+    if heads == key_heads || key_heads == 1 || heads == 1 {
         return Some(None);
     }
-    (key_heads != 0 && heads.is_multiple_of(key_heads)).then(|| Some(heads / key_heads))
+    // No heads at all are a multiple, too; their groups may be of any size.
+    (key_heads != 0 && heads.is_multiple_of(key_heads)).then(|| Some((heads / key_heads).max(1)))
 }
 
 /// Splits an axis in two, of which the second has length `inner`.
@@ -240,11 +241,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>, out:
         .map_err(|_| Error::Shape(format!("{}; the axes before the heads do not broadcast", shapes())))?;
     let reach = Reach { causal: options.causal, before: options.window[0], after: options.window[1] };
     let scale = scale_of(NAME, options.scale, d)?;
-    if let Some(softcap) = options.softcap
-        && !(softcap.is_finite() && softcap > 0.0)
-    {
-        return Err(Error::Argument(format!("{NAME}: softcap is {softcap}; it must be a finite number above 0")));
-    }
+    let softcap = options.softcap.map(softcap_of).transpose()?;
     let count: usize = batch.iter().product();
     let all = [s];
     let lengths = options.kv_length.unwrap_or(&all);
@@ -281,7 +278,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>, out:
         mask: mask.map(|mask| batched(&mask, mask.layout().clone())).transpose()?,
         reach,
         scale,
-        softcap: options.softcap.map(|softcap| softcap as f32),
+        softcap,
         lengths,
     };
     let merged = [count, q_heads, t, dv];
@@ -345,6 +342,15 @@ fn scale_of(name: &str, scale: Option<f64>, d: usize) -> Result<f32> {
         None => Ok((1.0 / (d.max(1) as f64).sqrt()) as f32),
         Some(scale) if (scale as f32).is_finite() => Ok(scale as f32),
         Some(scale) => Err(Error::Argument(format!("{name}: scale is {scale}; it must be a finite float32"))),
+    }
+}
+
+fn softcap_of(softcap: f64) -> Result<f32> {
+    let cap = softcap as f32;
+    if cap.is_finite() && cap > 0.0 {
+        Ok(cap)
+    } else {
+        Err(Error::Argument(format!("{NAME}: softcap is {softcap}; it must be a finite float32 above 0")))
     }
 }
 

@@ -5,14 +5,14 @@
 
 pub(crate) mod cpu;
 
-use super::elementwise::dtype_module;
+use super::elementwise::{dtype_module, vector_store_module};
 use super::{Output, assign, check_axis, contiguous};
 use crate::cpu::CpuDevice;
 use crate::device::Device;
 use crate::dtype::{DType, Kind};
 use crate::error::Result;
 use crate::gpu::context::Context;
-use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, merge_axes};
@@ -274,23 +274,12 @@ impl Launch<'_> {
             workgroup: self.workgroup,
         };
         let pipeline = self.context.pipeline(variant.key(), || variant.spec())?;
-        let spread = |strides: &Strides| {
-            let mut all = [0; AXES];
-            for (to, &from) in all[AXES - strides.len()..].iter_mut().zip(strides) {
-                *to = from as u32;
-            }
-            all
-        };
-        let mut shape = [1; AXES];
-        for (to, &from) in shape[AXES - piece.shape.len()..].iter_mut().zip(&piece.shape) {
-            *to = from as u32;
-        }
         let count: usize = piece.shape.iter().product();
         let params = Params {
-            shape,
-            x_strides: spread(&piece.strides[0]),
-            carry_strides: spread(&piece.strides[1]),
-            out_strides: spread(&piece.strides[2]),
+            shape: lengths_param(&piece.shape),
+            x_strides: strides_param(&piece.strides[0]),
+            carry_strides: strides_param(&piece.strides[1]),
+            out_strides: strides_param(&piece.strides[2]),
             x_offset: windows[0].1,
             carry_offset: windows[1].1 + (self.before(piece, 1) as isize * steps[1]) as u32,
             out_offset: windows[2].1,
@@ -348,11 +337,6 @@ impl Variant {
             DType::Int32 => "i32",
             _ => "f32",
         };
-        let store = match (self.out_quads, self.out.size()) {
-            (true, _) => "access/vector_store_quads",
-            (false, 4) => "access/vector_store_words",
-            (false, _) => "access/vector_store_packed",
-        };
         let (scan, position) = if self.is_alone {
             ("scan/alone", "let index = (group.y * groups.x + group.x) * WORKGROUP + local;\nlet lane = 0u;")
         } else {
@@ -372,7 +356,7 @@ impl Variant {
         ];
         if self.is_last {
             slots.push(("OUT", Slot::module(dtype_module(self.out))));
-            slots.push(("OUT_ACCESS", Slot::module(store)));
+            slots.push(("OUT_ACCESS", Slot::module(vector_store_module(self.out_quads, self.out.size()))));
         }
         Spec {
             label: NAME,

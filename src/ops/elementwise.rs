@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::gpu::align_up;
 use crate::gpu::context::Context;
 use crate::gpu::memory::GpuBuffer;
-use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes};
@@ -106,11 +106,14 @@ impl Operation {
             .ok_or_else(|| Error::DType(format!("there is no {} of {kinds}", self.name)))
     }
 
+    pub(crate) const fn operands(&self) -> usize {
+        self.operands.names.len()
+    }
+
     /// About how many arithmetic operations an element takes. A function takes many.
     pub(crate) fn cost(&self) -> f64 {
-        let calls =
-            [self.formulas.float, self.formulas.number].into_iter().flatten().any(|formula| formula.contains('('));
-        if calls { 25.0 } else { 1.0 }
+        let Formulas { function, number, .. } = self.formulas;
+        if function.is_some() || number.is_some_and(|formula| formula.contains('(')) { 25.0 } else { 1.0 }
     }
 
     /// The type of the operands taken together.
@@ -122,20 +125,22 @@ impl Operation {
                 common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), name))?);
             }
         }
-        for (_, operand) in deciding() {
-            if let Operand::Scalar(scalar) = operand {
-                common = Some(match common {
-                    Some(dtype) if self.tests && scalar.check(dtype, name).is_err() => {
-                        debug_assert!(dtype.kind() == Kind::Int);
-                        DType::Float32
-                    }
-                    Some(dtype) => scalar.promote(dtype, name)?,
-                    // A condition alone is a tensor: the numbers take their own types.
-                    None => scalar.own_dtype(),
-                });
-            }
+        let numbers = || {
+            deciding().filter_map(|(_, operand)| match operand {
+                Operand::Scalar(scalar) => Some(*scalar),
+                Operand::Tensor(_) => None,
+            })
+        };
+        for scalar in numbers() {
+            // Where a condition alone is a tensor, the numbers take their own types.
+            common = Some(common.map_or(scalar.own_dtype(), |dtype| scalar.promote(dtype)));
         }
-        Ok(common.expect("an operand that decides"))
+        let dtype = common.expect("an operand that decides");
+        match numbers().try_for_each(|scalar| scalar.check(dtype, name)) {
+            // In a comparison it lies beyond all elements.
+            Err(_) if self.tests => Ok(DType::Float32),
+            checked => checked.map(|()| dtype),
+        }
     }
 }
 
@@ -237,12 +242,10 @@ fn apply_as(
 
 /// A number that is compared with integers of a type too small for it lies beyond all of them.
 fn beyond_range(scalar: Scalar, beside: DType, compares: bool) -> Scalar {
-    match scalar {
-        Scalar::Int(value) if compares && scalar.check(beside, "").is_err() => {
-            Scalar::Float(if value < 0 { f64::NEG_INFINITY } else { f64::INFINITY })
-        }
-        other => other,
+    if compares && scalar.check(beside, "").is_err() {
+        return Scalar::Float(f64::INFINITY.copysign(scalar.as_f64()));
     }
+    scalar
 }
 
 /// Runs loops on the CPU over all elements of `out`, computing in `dtype`.
@@ -339,6 +342,24 @@ pub(crate) const fn dtype_module(dtype: DType) -> &'static str {
         DType::Int8 => "dtype/int8",
         DType::UInt8 => "dtype/uint8",
         DType::Bool => "dtype/bool",
+    }
+}
+
+/// The module that moves the bits of elements of so many bytes.
+pub(crate) const fn raw_module(size: usize) -> &'static str {
+    match size {
+        4 => "dtype/uint32",
+        2 => "dtype/raw16",
+        _ => "dtype/uint8",
+    }
+}
+
+/// The module that stores four neighbours of a row of elements of so many bytes, perhaps as one word.
+pub(crate) const fn vector_store_module(quads: bool, size: usize) -> &'static str {
+    match (quads, size) {
+        (true, _) => "access/vector_store_quads",
+        (false, 4) => "access/vector_store_words",
+        (false, _) => "access/vector_store_packed",
     }
 }
 
@@ -548,27 +569,16 @@ impl Launch<'_> {
             let in_quads = if i == OUT { store_flat } else { access[i] == Access::Contiguous };
             offsets[i] = if in_quads { from_start / 4 } else { from_start } as u32;
         }
-        let spread = |strides: &Strides| {
-            let mut all = [0; AXES];
-            for (to, &from) in all[AXES - strides.len()..].iter_mut().zip(strides) {
-                *to = from as u32;
-            }
-            all
-        };
-        let mut shape = [1; AXES];
-        for (to, &from) in shape[AXES - piece.shape.len()..].iter_mut().zip(&piece.shape) {
-            *to = from as u32;
-        }
         let scalar = |source: &Source<'_>| match source {
             Source::Scalar(scalar, dtype) => u32::from_le_bytes(scalar.to_bytes(*dtype)),
             Source::Tensor(_) => 0,
         };
         let params = Params {
-            shape,
-            a_strides: spread(&piece.strides[0]),
-            b_strides: spread(&piece.strides[1]),
-            c_strides: spread(&piece.strides[2]),
-            out_strides: spread(&piece.strides[OUT]),
+            shape: lengths_param(&piece.shape),
+            a_strides: strides_param(&piece.strides[0]),
+            b_strides: strides_param(&piece.strides[1]),
+            c_strides: strides_param(&piece.strides[2]),
+            out_strides: strides_param(&piece.strides[OUT]),
             a_offset: offsets[0],
             b_offset: offsets[1],
             c_offset: offsets[2],
@@ -607,14 +617,7 @@ impl Kernel {
             (false, 4) => "access/store_scattered",
             (false, _) => "access/store_scattered_packed",
         };
-        let module = |dtype: DType| {
-            Slot::module(match (self.raw, dtype.size()) {
-                (false, _) => dtype_module(dtype),
-                (true, 4) => "dtype/uint32",
-                (true, 2) => "dtype/raw16",
-                (true, _) => "dtype/uint8",
-            })
-        };
+        let module = |dtype: DType| Slot::module(if self.raw { raw_module(dtype.size()) } else { dtype_module(dtype) });
         let (signed, math) = match self.value {
             "vec4<f32>" => (true, Slot::module("math/floats")),
             "vec4<i32>" => (true, Slot::module("math/integers")),

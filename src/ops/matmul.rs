@@ -3,6 +3,7 @@
 //! Floats are multiplied and summed in float32, whatever they are stored in; integers in int32, wrapping around.
 
 mod cpu;
+mod gpu;
 
 use super::matmul_vec::multiply_vectors;
 use super::{Operand, Output, assign, astype};
@@ -99,12 +100,15 @@ pub(crate) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
         #[expect(unsafe_code, reason = "the loops trust the shapes")]
         return unsafe { cpu::multiply(*device, a.view(), b.view(), out.view_mut(), scale) };
     }
-    // Rows of a as vectors that meet the columns of b.
-    let columns = swapped(b);
-    let mut layout = columns.layout().clone();
-    layout.shape.insert(axes - 2, a.shape()[axes - 2]);
-    layout.strides.insert(axes - 2, 0);
-    multiply_vectors(name, &columns.with_layout(layout), a, out, scale)
+    let without = |tensor: &Tensor, axis: usize| tensor.with_layout(tensor.layout().without(axis));
+    // A single column, or a single row: the matrix times a vector.
+    if b.shape()[axes - 1] == 1 {
+        return multiply_vectors(name, a, &without(b, axes - 1), &without(out, axes - 1), scale);
+    }
+    if a.shape()[axes - 2] == 1 {
+        return multiply_vectors(name, &swapped(b), &without(a, axes - 2), &without(out, axes - 2), scale);
+    }
+    gpu::multiply(name, a, b, out, scale)
 }
 
 /// The last two axes in the other order, as a view.
@@ -114,3 +118,6 @@ pub(crate) fn swapped(tensor: &Tensor) -> Tensor {
     order.swap(axes - 2, axes - 1);
     tensor.with_layout(tensor.layout().permuted(&order))
 }
+
+#[cfg(test)]
+pub(crate) use gpu::all_specs;

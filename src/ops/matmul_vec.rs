@@ -5,8 +5,9 @@
 pub(crate) mod cpu;
 
 use super::elementwise::{dtype_module, ends_buffer};
-use super::matmul::computable;
-use super::parts::{accumulator, fit, halved, room, sum_splits, window, word};
+use super::matmul::{self, computable, swapped};
+use super::parts::{accumulator, fit, halved, room, window, word};
+use super::reduce::{Reduction, reduce};
 use super::rows::Lanes;
 use super::{Operand, Output, assign};
 use crate::device::Device;
@@ -60,7 +61,14 @@ pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor
     }
     let w = w.with_layout(w.layout().broadcast_to(&extended(&[n, k]), NAME)?);
     let x = x.with_layout(x.layout().broadcast_to(&extended(&[k]), NAME)?);
-    multiply_vectors(NAME, &w, &x, &output.target, 1.0)?;
+    let last = lead.len().wrapping_sub(1);
+    if lead.last().is_some_and(|&count| count > 1) && w.layout().strides[last] == 0 {
+        // One matrix meets several vectors, and is read once for all of them.
+        let matrix = w.with_layout(w.layout().without(last));
+        matmul::multiply(NAME, &x, &swapped(&matrix), &output.target, 1.0)?;
+    } else {
+        multiply_vectors(NAME, &w, &x, &output.target, 1.0)?;
+    }
     output.finish()
 }
 
@@ -264,7 +272,10 @@ impl Product<'_> {
         }
         match &partial {
             None => Ok(()),
-            Some(partial) => sum_splits(partial, result, first_row),
+            Some(partial) => {
+                let sums = Layout { offset: first_row as isize, ..Layout::contiguous(&[count]) };
+                reduce(Reduction::Sum, partial, Some(&[0]), false, Some(&result.with_layout(sums))).map(drop)
+            }
         }
     }
 

@@ -11,7 +11,7 @@ pub mod elementwise;
 pub mod matmul;
 pub mod matmul_vec;
 pub mod norm;
-pub(crate) mod parts;
+mod parts;
 pub mod reduce;
 pub mod rope;
 mod rows;

@@ -5,8 +5,8 @@
 //! - `group_norm`: the same over groups of channels, with a weight for each channel
 //! - `l2_norm`: `x / sqrt(Σ x² + eps)`
 //!
-//! Computed in float32, whatever the elements are stored in. Squares neither overflow nor vanish, and numbers far from
-//! 0 keep their variance.
+//! Computed in float32, whatever the elements are stored in. Numbers far from 0 keep their variance. Squares neither
+//! overflow nor vanish, except for those of the differences on GPUs.
 
 pub(crate) mod cpu;
 
@@ -158,6 +158,9 @@ fn run(
     }
     if !(eps >= 0.0 && eps.is_finite()) {
         return Err(Error::Argument(format!("{name}: eps={eps} must be a finite number that is not negative")));
+    }
+    if (eps as f32).is_infinite() {
+        return Err(Error::Argument(format!("{name}: eps={eps:e} is a float32, whose largest is {:e}", f32::MAX)));
     }
     let inputs: Vec<&Tensor> = [Some(x), affine[0], affine[1]].into_iter().flatten().collect();
     let layout = result_layout(x.shape(), &[x.layout()]);

@@ -1,11 +1,9 @@
-//! Products in parts on GPUs: what of their operands fits a binding, and the sum of partial results.
+//! What large operands are cut into on GPUs, so that every part fits a binding; what products are summed in.
 
 use crate::device::caps::Caps;
 use crate::dtype::{DType, Kind};
-use crate::error::Result;
 use crate::gpu::align_up;
-use crate::gpu::pipeline::{Spec, shader_params};
-use crate::gpu::stream::{Binding, Dispatch};
+use crate::gpu::stream::Binding;
 use crate::gpu::wgsl::Slot;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
@@ -78,63 +76,11 @@ pub(super) const fn word(dtype: DType) -> DType {
 
 /// What products of this type are summed in.
 pub(super) fn accumulator(dtype: DType) -> Slot {
-    let element = if dtype.kind() == Kind::Float { "f32" } else { "i32" };
-    Slot::Text(format!("alias Element = {element};\nalias Accumulator = vec4<{element}>;"))
-}
-
-shader_params! {
-    struct SumParams {
-        partial_offset: u32,
-        out_offset: u32,
-        count: u32,
-        splits: u32,
-    }
-}
-
-const SUM_KEY: u64 = 3 << 56;
-const SUM_LABEL: &str = "sum of parts";
-
-/// Adds up partial results `[splits, count]` of 4 bytes each, in their order, into as many words of `out` from
-/// `out_offset` on. Both fit a binding.
-pub(super) fn sum_splits(partial: &Tensor, out: &Tensor, out_offset: usize) -> Result<()> {
-    let &[splits, count] = partial.shape() else { unreachable!("partial results have two axes") };
-    let context = out.gpu_buffer().context();
-    let caps = context.caps();
-    let (element, workgroup) = (partial.dtype(), caps.workgroup_up_to(64));
-    let pipeline = context.pipeline(SUM_KEY | element as u64, || sum_spec(element, workgroup))?;
-    let from = window(partial, 0, &[splits * count], &[1], caps.alignment);
-    let to = window(out, out_offset as isize, &[count], &[1], caps.alignment);
-    let params = SumParams {
-        partial_offset: from.offset as u32,
-        out_offset: to.offset as u32,
-        count: count as u32,
-        splits: splits as u32,
-    };
-    context.record(&Dispatch {
-        label: SUM_LABEL,
-        pipeline: &pipeline,
-        bindings: &[Some(from.binding), Some(to.binding)],
-        params: bytemuck::bytes_of(&params),
-        groups: (count as u32).div_ceil(workgroup),
-        bytes: from.binding.size,
-    })
-}
-
-fn sum_spec(element: DType, workgroup: u32) -> Spec {
-    Spec {
-        label: SUM_LABEL,
-        source: include_str!("../../shaders/sum_splits.wgsl"),
-        slots: vec![("ACCUMULATOR", accumulator(element))],
-        constants: vec![("WORKGROUP", f64::from(workgroup))],
-        inputs: vec![true],
-        params: SumParams::LAYOUT,
-    }
-}
-
-/// Every variant, for checking shaders.
-#[cfg(test)]
-pub(crate) fn all_specs() -> Vec<Spec> {
-    vec![sum_spec(DType::Float32, 64), sum_spec(DType::Int32, 64)]
+    let (element, scaled) = if dtype.kind() == Kind::Float { ("f32", "sums * params.scale") } else { ("i32", "sums") };
+    Slot::Text(format!(
+        "alias Element = {element};\nalias Accumulator = vec4<{element}>;\n\
+         fn scaled(sums: Accumulator) -> Accumulator {{ return {scaled}; }}"
+    ))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod tables;
 
 use smallvec::SmallVec;
 
-use super::elementwise::dtype_module;
+use super::elementwise::{dtype_module, raw_module, vector_store_module};
 use super::{Output, assign, astype, contiguous, narrow};
 use crate::cpu::CpuDevice;
 use crate::device::Device;
@@ -16,7 +16,7 @@ use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
 use crate::gpu::align_up;
 use crate::gpu::context::Context;
-use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, merge_axes, show};
@@ -320,24 +320,13 @@ impl<'a> Rows<'a> {
             workgroup,
         };
         let pipeline = context.pipeline(variant.key(), || variant.spec())?;
-        let spread = |strides: &Strides| {
-            let mut all = [0; AXES];
-            for (to, &from) in all[AXES - strides.len()..].iter_mut().zip(strides) {
-                *to = from as u32;
-            }
-            all
-        };
-        let mut shape = [1; AXES];
-        for (to, &from) in shape[AXES - self.shape.len()..].iter_mut().zip(&self.shape) {
-            *to = from as u32;
-        }
         let count: usize = self.shape.iter().product();
         let params = Params {
-            shape,
-            x_strides: spread(&self.strides[0]),
-            cos_strides: spread(&self.strides[1]),
-            sin_strides: spread(&self.strides[2]),
-            out_strides: spread(&self.strides[3]),
+            shape: lengths_param(&self.shape),
+            x_strides: strides_param(&self.strides[0]),
+            cos_strides: strides_param(&self.strides[1]),
+            sin_strides: strides_param(&self.strides[2]),
+            out_strides: strides_param(&self.strides[3]),
             x_offset: offsets[0] as u32,
             cos_offset: offsets[1] as u32,
             sin_offset: offsets[2] as u32,
@@ -395,21 +384,16 @@ impl Variant {
 
     fn spec(&self) -> Spec {
         let load = |quads| Slot::module(if quads { "access/vector_quads" } else { "access/vector_elements" });
-        let store = match (self.out_quads, self.x.size()) {
-            (true, _) => "access/vector_store_quads",
-            (false, 4) => "access/vector_store_words",
-            (false, _) => "access/vector_store_packed",
-        };
         Spec {
             label: NAME,
             source: include_str!("../../shaders/rope.wgsl"),
             slots: vec![
-                ("RAW", Slot::module(if self.x.size() == 4 { "dtype/uint32" } else { "dtype/raw16" })),
+                ("RAW", Slot::module(raw_module(self.x.size()))),
                 ("VALUE", Slot::module(dtype_module(self.x))),
                 ("TABLE", Slot::module(dtype_module(self.table))),
                 ("X_ACCESS", load(self.x_quads)),
                 ("TABLE_ACCESS", load(self.table_quads)),
-                ("OUT_ACCESS", Slot::module(store)),
+                ("OUT_ACCESS", Slot::module(vector_store_module(self.out_quads, self.x.size()))),
             ],
             constants: vec![
                 ("WORKGROUP", f64::from(self.workgroup)),

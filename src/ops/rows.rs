@@ -15,7 +15,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::align_up;
 use crate::gpu::context::Context;
-use crate::gpu::pipeline::{Spec, shader_params};
+use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, merge_axes};
@@ -128,12 +128,16 @@ impl Lanes {
         Self { workgroup, per_row: workgroup, rows_fastest: false, subgroups }
     }
 
-    const fn rows(self) -> usize {
+    pub(super) const fn rows(self) -> usize {
         (self.workgroup / self.per_row) as usize
     }
 
+    pub(super) const fn workgroup(self) -> u32 {
+        self.workgroup
+    }
+
     /// For rows whose elements lie side by side: about `wanted` lanes each, at most `most`.
-    fn along(caps: &Caps, wanted: usize, most: u32) -> Self {
+    pub(super) fn along(caps: &Caps, wanted: usize, most: u32) -> Self {
         let usual = caps.workgroup_up_to(256);
         let wanted = (wanted.next_power_of_two() as u32).min(caps.workgroup_up_to(most));
         let smallest = 1 << caps.subgroup_size.0.max(1).ilog2();
@@ -176,7 +180,7 @@ impl Lanes {
         Slot::module(if self.subgroups { "reduce/subgroups" } else { "reduce/shared" })
     }
 
-    fn key(self) -> [(u64, u32); 4] {
+    pub(super) fn key(self) -> [(u64, u32); 4] {
         [
             (u64::from(self.workgroup.ilog2()), 4),
             (u64::from(self.per_row.ilog2()), 4),
@@ -366,22 +370,11 @@ impl Rows {
 
     /// What every launch over these rows says of them.
     fn params(&self) -> Params {
-        let spread = |strides: &[isize]| {
-            let mut all = [0; AXES];
-            for (to, &from) in all[AXES - strides.len()..].iter_mut().zip(strides) {
-                *to = from as u32;
-            }
-            all
-        };
-        let mut shape = [1; AXES];
-        for (to, &from) in shape[AXES - self.shape.len()..].iter_mut().zip(&self.shape) {
-            *to = from as u32;
-        }
         Params {
-            shape,
-            x_strides: spread(&self.strides[0]),
-            out_strides: spread(&self.strides[1]),
-            affine_strides: spread(&self.strides[2]),
+            shape: lengths_param(&self.shape),
+            x_strides: strides_param(&self.strides[0]),
+            out_strides: strides_param(&self.strides[1]),
+            affine_strides: strides_param(&self.strides[2]),
             x_stride: self.steps[0] as u32,
             out_stride: self.steps[1] as u32,
             length: self.length as u32,

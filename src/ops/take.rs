@@ -5,6 +5,7 @@
 
 pub(crate) mod cpu;
 
+use super::elementwise::raw_module;
 use super::{Output, as_words, assign, astype, check_axis, contiguous, narrow};
 use crate::cpu::CpuDevice;
 use crate::device::Device;
@@ -44,7 +45,8 @@ pub fn target(name: &str, shape: &[usize], axis: Option<isize>) -> Result<(Optio
 }
 
 fn along(name: &'static str, x: &Tensor, indices: &Tensor, axis: usize, out: Option<&Tensor>) -> Result<Tensor> {
-    x.device().check_same(indices.device(), name, ["the tensor", "the indices"])?;
+    let labels = if name == "embedding" { ["table", "ids"] } else { ["x", "indices"] };
+    x.device().check_same(indices.device(), name, labels)?;
     if indices.dtype().kind() != Kind::Int {
         return Err(Error::DType(format!("{name}: indices are integers, but their dtype is {}", indices.dtype())));
     }
@@ -247,17 +249,12 @@ impl Variant {
     }
 
     fn spec(&self, name: &'static str) -> Spec {
-        let raw = match self.size {
-            4 => "dtype/uint32",
-            2 => "dtype/raw16",
-            _ => "dtype/uint8",
-        };
         let flag = |value: bool| f64::from(u8::from(value));
         Spec {
             label: name,
             source: include_str!("../../shaders/take.wgsl"),
             slots: vec![
-                ("RAW", Slot::module(raw)),
+                ("RAW", Slot::module(raw_module(self.size))),
                 ("X_ACCESS", Slot::module(if self.quads { "access/vector_quads" } else { "access/vector_elements" })),
             ],
             constants: vec![

@@ -1,6 +1,6 @@
 //! What an operation moves and computes, for estimates of where it is done best.
 
-use crate::ops::elementwise;
+use crate::ops::elementwise::{self, Operation};
 use crate::shape::{Shape, broadcast_shapes};
 
 /// The work of one call.
@@ -39,6 +39,7 @@ const OTHERS: &[(&str, Output, f64)] = &[
     ("prod", Output::Small, 1.0),
     ("rms_norm", Output::Same, 4.0),
     ("rope", Output::Same, 3.0),
+    ("rope_tables", Output::Tables, 2500.0),
     ("softmax", Output::Same, 30.0),
     ("stack", Output::Sum, 0.0),
     ("std", Output::Small, 4.0),
@@ -57,6 +58,8 @@ enum Output {
     Small,
     /// As large as all operands together.
     Sum,
+    /// Two rows for each element, of 64 as `dim` is mostly 128.
+    Tables,
     /// A row of the first operand for each element of the second.
     Rows,
     /// Of matrices: as many rows as the first operand, as many columns as the second.
@@ -67,7 +70,21 @@ enum Output {
 
 /// The names of all operations that have an estimate.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    elementwise::OPERATIONS.iter().map(|operation| operation.name).chain(OTHERS.iter().map(|&(name, ..)| name))
+    // `gelu_tanh` is what `gelu` does if asked to.
+    let elementwise =
+        elementwise::OPERATIONS.iter().map(|operation| operation.name).filter(|&name| name != "gelu_tanh");
+    elementwise.chain(OTHERS.iter().map(|&(name, ..)| name))
+}
+
+/// How many operands an operation has at least.
+#[must_use]
+pub fn operands(name: &str) -> usize {
+    match name {
+        "clip" => 1,
+        "attention_scores" | "embedding" | "matmul" | "matmul_vec" | "take" | "weighted_sum" => 2,
+        "attention" | "rope" => 3,
+        _ => elementwise::OPERATIONS.iter().find(|operation| operation.name == name).map_or(1, Operation::operands),
+    }
 }
 
 /// The work of an operation on operands of these shapes with elements of so many bytes; none if the operation is not
@@ -95,6 +112,7 @@ pub fn work(name: &str, operands: &[(&[usize], usize)]) -> Option<Work> {
             Output::WithoutLastAxis => length(&first[..first.len().saturating_sub(1)]),
             Output::Small => 0.0,
             Output::Sum => operands.iter().map(|&(shape, _)| length(shape)).sum(),
+            Output::Tables => length(first) * 128.0,
             Output::Rows => length(first.get(1..).unwrap_or(&[])) * length(second),
         };
         return Some(Work { read, written: elements * size, operations: length(first) * meets * cost });
@@ -106,4 +124,20 @@ pub fn work(name: &str, operands: &[(&[usize], usize)]) -> Option<Work> {
     }
     let elements = length(&shape);
     Some(Work { read, written: elements * size, operations: elements * operation.cost() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::work;
+
+    #[test]
+    fn functions_take_more_arithmetic_than_what_moves_signs() {
+        let operations = |name| work(name, &[(&[100], 4)]).unwrap().operations;
+        for name in ["gelu", "erf", "sigmoid", "power", "exp", "sin"] {
+            assert!(operations(name) > 10.0 * operations("abs"), "{name}");
+        }
+        for name in ["maximum", "clip", "relu", "sign", "isnan", "where"] {
+            assert_eq!(operations(name), operations("abs"), "{name}");
+        }
+    }
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use numpy::npyffi::{
     NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArray_Descr, get_type_object, npy_intp,
 };
-use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::PyValueError;
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -23,7 +23,7 @@ use super::tensor::PyTensor;
 use crate::cpu::memory::HostBuffer;
 use crate::device::Device;
 use crate::device::select::cpu;
-use crate::dtype::{DType, Kind, Scalar};
+use crate::dtype::{DType, Kind, Scalar, rounded_to_odd};
 use crate::error::{Error, Result};
 use crate::shape::Layout;
 use crate::tensor::{Storage, Tensor};
@@ -140,17 +140,41 @@ pub(super) fn argument_as(
     if let Ok(tensor) = obj.cast_exact::<PyTensor>() {
         return Ok(Argument::Tensor(tensor.get().0.clone()));
     }
-    if let Ok(array) = obj.cast::<PyUntypedArray>() {
-        return Ok(Argument::Array(from_array(array, operation, name, true, wanted)?));
+    if let Some(array) = plain_array(obj, operation, name)? {
+        return Ok(Argument::Array(from_array(&array, operation, name, true, wanted)?));
     }
-    if let Some(scalar) = python_scalar(obj, operation, name)? {
+    if let Some(scalar) = python_scalar(obj)? {
         return Ok(Argument::Scalar(scalar));
     }
     Ok(Argument::Array(from_object(obj, operation, name, wanted)?))
 }
 
+/// An array, if the object is one: of NumPy's own class, whatever it was of, since matrices have shapes of their own.
+/// A mask that hides something would be lost, and is refused.
+pub(super) fn plain_array<'py>(
+    obj: &Bound<'py, PyAny>,
+    operation: &str,
+    name: &str,
+) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    let Ok(array) = obj.cast::<PyUntypedArray>() else { return Ok(None) };
+    let py = obj.py();
+    if obj.is_exact_instance_of::<PyUntypedArray>() {
+        return Ok(Some(array.clone()));
+    }
+    let numpy = py.import(intern!(py, "numpy"))?;
+    if obj.is_instance(&numpy.getattr("ma")?.getattr("MaskedArray")?)?
+        && numpy.call_method1("any", (obj.getattr("mask")?,))?.is_truthy()?
+    {
+        return Err(Error::Argument(format!(
+            "{operation}: {name} is a masked array, whose mask would be lost; fill it with .filled()"
+        ))
+        .into());
+    }
+    Ok(Some(numpy.call_method1(intern!(py, "asarray"), (obj,))?.cast_into()?))
+}
+
 /// A Python bool, int or float; not NumPy's scalars, of which float64 is a subclass of float.
-pub(super) fn python_scalar(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Option<Scalar>> {
+pub(super) fn python_scalar(obj: &Bound<'_, PyAny>) -> PyResult<Option<Scalar>> {
     if obj.is_exact_instance_of::<PyFloat>() {
         return Ok(Some(Scalar::Float(obj.extract()?)));
     }
@@ -158,12 +182,15 @@ pub(super) fn python_scalar(obj: &Bound<'_, PyAny>, operation: &str, name: &str)
         return Ok(Some(Scalar::Bool(obj.extract()?)));
     }
     if obj.is_exact_instance_of::<PyInt>() {
-        return match obj.extract::<i128>() {
-            Ok(value) => Ok(Some(Scalar::Int(value))),
-            Err(_) => {
-                Err(Error::DType(format!("{operation}: {name}: the integer {obj} fits no dtype of a device")).into())
-            }
-        };
+        return Ok(Some(match obj.extract::<i128>() {
+            Ok(value) => Scalar::Int(value),
+            // Beyond float64, too, conversion fails.
+            Err(_) => Scalar::Vast(match obj.extract::<f64>() {
+                Ok(value) => value,
+                Err(_) if obj.lt(0)? => f64::NEG_INFINITY,
+                Err(_) => f64::INFINITY,
+            }),
+        }));
     }
     Ok(None)
 }
@@ -282,12 +309,11 @@ fn convert<'py>(
     let from = array.dtype();
     let target = match (from.kind(), from.itemsize()) {
         // A dtype that was asked for is no surprise: nothing is said, and nothing goes through a narrower one.
-        (b'f', 8) if let Some(dtype) = wanted => {
-            if dtype.kind() == Kind::Int {
-                return saturated(array, dtype);
-            }
-            dtype
-        }
+        (b'f', 8) if let Some(dtype) = wanted => match dtype {
+            DType::BFloat16 => return rounded_once(array),
+            _ if dtype.kind() == Kind::Int => return saturated(array, dtype),
+            _ => dtype,
+        },
         (b'f', 8) => {
             float64_policy(py, operation, name, warn)?;
             DType::Float32
@@ -322,14 +348,28 @@ fn convert<'py>(
     keywords.set_item("casting", "unsafe")?;
     keywords.set_item("copy", true)?;
     let numpy = py.import(intern!(py, "numpy"))?;
-    // What is too large for float32 becomes infinite; the warning about float32 has been given.
+    // What is too large for float32 becomes infinite and what is too small 0; the warning about float32 has been given.
     let quiet = pyo3::types::PyDict::new(py);
-    quiet.set_item("over", "ignore")?;
+    quiet.set_item("all", "ignore")?;
     let state = numpy.call_method(intern!(py, "errstate"), (), Some(&quiet))?;
     state.call_method0("__enter__")?;
     let converted = array.call_method("astype", (descriptor(py, target)?,), Some(&keywords));
     state.call_method1("__exit__", (py.None(), py.None(), py.None()))?;
     Ok(converted?.cast_into::<PyUntypedArray>()?)
+}
+
+/// A float64 array as bfloat16, to which ml_dtypes would round by way of float32.
+fn rounded_once<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = array.py();
+    let double = numpy::dtype::<f64>(py);
+    let aligned = py.import(intern!(py, "numpy"))?.call_method1("require", (array, double, "A"))?;
+    let double = aligned
+        .cast::<PyArrayDyn<f64>>()?
+        .try_readonly()
+        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let bits = double.as_array().mapv(|value| half::bf16::from_f32(rounded_to_odd(value)).to_bits());
+    let bits = PyArrayDyn::from_owned_array(py, bits);
+    Ok(bits.call_method1("view", (descriptor(py, DType::BFloat16)?,))?.cast_into()?)
 }
 
 /// A float64 array as integers, converted as everywhere: towards zero, to the nearest that there is, NaN to 0.
@@ -427,12 +467,10 @@ pub(super) fn to_new_array<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bo
 }
 
 /// The tensor that holds an argument on a device.
-pub(super) fn on_device(argument: Argument, device: &Device, operation: &str) -> Result<Tensor> {
+pub(super) fn on_device(argument: Argument, device: &Device) -> Result<Tensor> {
     match argument {
-        Argument::Tensor(tensor) => {
-            tensor.device().check_same(device, operation, ["one operand", "another"])?;
-            Ok(tensor)
-        }
+        // Where it lives elsewhere, the operation says so, by the names of its operands.
+        Argument::Tensor(tensor) => Ok(tensor),
         Argument::Array(tensor) => tensor.to(device),
         Argument::Scalar(scalar) => crate::ops::full("full", device, &[], scalar, scalar.own_dtype()),
     }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyIndexError, PyOverflowError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 use smallvec::SmallVec;
@@ -163,7 +164,7 @@ impl<'a, 'py> Call<'a, 'py> {
                 .into_iter()
                 .map(|argument| match argument {
                     Argument::Scalar(scalar) => Ok(Ready::Scalar(scalar)),
-                    other => on_device(other, &device, name).map(Ready::Tensor),
+                    other => on_device(other, &device).map(Ready::Tensor),
                 })
                 .collect::<Result<SmallVec<[Ready; 2]>>>()?;
             let result = match &indirect {
@@ -229,7 +230,7 @@ fn fill_array(name: &str, out: Any<'_, '_>, result: &Tensor) -> PyResult<()> {
     py.import("numpy")?.call_method1("copyto", (out, values)).map(drop)
 }
 
-fn fail_out(name: &str, wanted: &str) -> PyErr {
+pub(super) fn fail_out(name: &str, wanted: &str) -> PyErr {
     Error::Argument(format!("{name}: out= must be {wanted}")).into()
 }
 
@@ -277,8 +278,14 @@ pub(super) fn axis_argument(name: &str, axis: Any<'_, '_>) -> PyResult<isize> {
     // A bool is an integer to Python, but no axis.
     match axis.extract::<isize>() {
         Ok(number) if !axis.is_instance_of::<PyBool>() => Ok(number),
+        Err(error) if error.is_instance_of::<PyOverflowError>(axis.py()) => Err(axis_beyond(name, axis)),
         _ => Err(no_axis(name, axis, "an integer")),
     }
+}
+
+/// What becomes of an axis so large that no tensor has it.
+pub(super) fn axis_beyond(name: &str, axis: Any<'_, '_>) -> PyErr {
+    Error::Bounds(format!("{name}: axis {axis} is out of range for a tensor of any shape")).into()
 }
 
 /// An `axis=` argument that names any number of axes; none for all of them.
@@ -287,6 +294,7 @@ pub(super) fn axes_argument(name: &str, axis: Option<Any<'_, '_>>) -> PyResult<O
     let Ok(axes) = axis.cast::<PyTuple>() else {
         return match axis_argument(name, axis) {
             Ok(axis) => Ok(Some(SmallVec::from_slice(&[axis]))),
+            Err(error) if error.is_instance_of::<PyIndexError>(axis.py()) => Err(error),
             Err(_) => Err(no_axis(name, axis, "None, an integer or a tuple of integers")),
         };
     };
@@ -299,6 +307,85 @@ pub(super) fn optional_axis_argument(name: &str, axis: Any<'_, '_>) -> PyResult<
 }
 
 fn no_axis(name: &str, axis: Any<'_, '_>, wanted: &str) -> PyErr {
-    let shown = axis.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
-    Error::Argument(format!("{name}: axis={shown} must be {wanted}")).into()
+    // Where a tensor or an array stands, a list of them was forgotten.
+    let tensor = axis.is_instance_of::<PyTensor>() || axis.cast::<PyUntypedArray>().is_ok();
+    if tensor && matches!(name, "concat" | "stack") {
+        return Error::Argument(format!("{name}: axis must be {wanted}; give the tensors as one list")).into();
+    }
+    unfit(name, "axis", axis, wanted)
+}
+
+/// Refuses the value of an argument.
+fn unfit(name: &str, label: &str, value: Any<'_, '_>, wanted: &str) -> PyErr {
+    let shown = if value.is_instance_of::<PyTensor>() || value.cast::<PyUntypedArray>().is_ok() {
+        format!("a {}", value.get_type().name().map_or_else(|_| "tensor".into(), |kind| kind.to_string()))
+    } else {
+        value.repr().map_or_else(|_| "this object".into(), |text| text.to_string())
+    };
+    Error::Argument(format!("{name}: {label}={shown} must be {wanted}")).into()
+}
+
+/// An argument besides the operands: what the caller gave, or the default. It is read by what knows the operation's
+/// name, so that errors have it.
+pub(super) enum Given<'py, T> {
+    Default(T),
+    Object(Bound<'py, PyAny>),
+}
+
+impl<'py, T> FromPyObject<'_, 'py> for Given<'py, T> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self::Object(object.to_owned()))
+    }
+}
+
+impl Given<'_, bool> {
+    /// A truth: Python's or NumPy's, or 0 or 1.
+    pub(super) fn flag(self, name: &str, label: &str) -> PyResult<bool> {
+        let object = match self {
+            Self::Default(value) => return Ok(value),
+            Self::Object(object) => object,
+        };
+        match (object.extract::<bool>(), object.extract::<isize>()) {
+            (Ok(value), _) => Ok(value),
+            (_, Ok(number @ (0 | 1))) => Ok(number == 1),
+            _ => Err(unfit(name, label, &object, "True or False")),
+        }
+    }
+}
+
+impl Given<'_, f64> {
+    pub(super) fn float(self, name: &str, label: &str) -> PyResult<f64> {
+        match self {
+            Self::Default(value) => Ok(value),
+            Self::Object(object) => {
+                object.extract::<f64>().map_err(|_| unfit(name, label, &object, "a number that float64 can hold"))
+            }
+        }
+    }
+}
+
+impl Given<'_, &'static str> {
+    /// One of a few words.
+    pub(super) fn choice(self, name: &str, label: &str, words: &[&'static str]) -> PyResult<&'static str> {
+        match self {
+            Self::Default(value) => Ok(value),
+            Self::Object(object) => {
+                let given = object.extract::<String>().ok();
+                words.iter().copied().find(|word| given.as_deref() == Some(word)).ok_or_else(|| {
+                    let words = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" or ");
+                    unfit(name, label, &object, &words)
+                })
+            }
+        }
+    }
+}
+
+/// An argument that is an integer.
+pub(super) fn int_argument(name: &str, label: &str, value: Any<'_, '_>) -> PyResult<isize> {
+    match value.extract::<isize>() {
+        Ok(number) if !value.is_instance_of::<PyBool>() => Ok(number),
+        _ => Err(unfit(name, label, value, "an integer of at most 64 bits")),
+    }
 }

@@ -354,6 +354,11 @@ fn explain(py: Python<'_>, operation: Option<&str>, shapes: &Bound<'_, PyTuple>)
         let message = format!("{NAME}: there is no operation '{operation}'; there are {names}");
         return Err(Error::Argument(message).into());
     }
+    let (given, needed) = (shapes.len(), work::operands(operation));
+    if given < needed {
+        let message = format!("{NAME}: {operation} needs the shapes of {needed} operands or more, not of {given}");
+        return Err(Error::Argument(message).into());
+    }
     let shapes: Vec<Shape> = shapes.iter().map(|shape| shape_argument(&shape, NAME)).collect::<PyResult<_>>()?;
     let shown = shapes.iter().map(|shape| show(shape)).collect::<Vec<_>>().join(" and ");
     let operands: Vec<(&[usize], usize)> = shapes.iter().map(|shape| (&shape[..], 4)).collect();
@@ -381,6 +386,13 @@ fn synchronize(py: Python<'_>, device: Option<&Bound<'_, PyAny>>) -> PyResult<()
         Some(device) => enter(py, || device.synchronize()),
         None => enter(py, select::synchronize_all),
     }
+}
+
+/// The device that an argument of a function of Python's names.
+#[pyfunction]
+#[pyo3(signature = (device, argument, /))]
+fn _resolve(py: Python<'_>, device: &Bound<'_, PyAny>, argument: &str) -> PyResult<PyDevice> {
+    named_device(py, device, argument).map(PyDevice)
 }
 
 #[pyfunction]
@@ -428,6 +440,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(is_available, module)?,
         wrap_pyfunction!(explain, module)?,
         wrap_pyfunction!(synchronize, module)?,
+        wrap_pyfunction!(_resolve, module)?,
         wrap_pyfunction!(_enable_context, module)?,
         wrap_pyfunction!(_set_float64_policy, module)?,
         wrap_pyfunction!(_profile_start, module)?,

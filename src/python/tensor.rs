@@ -1,6 +1,6 @@
 //! `gpukern.Tensor`, and the functions that make tensors.
 
-use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -9,19 +9,20 @@ use pyo3::types::{PyEllipsis, PyList, PySlice, PyTuple};
 use smallvec::SmallVec;
 
 use super::arrays::{
-    self, Argument, argument_as, descriptor, dtype_argument, from_array, from_object, python_scalar, to_array,
-    to_new_array,
+    self, Argument, argument_as, descriptor, dtype_argument, from_array, from_object, plain_array, python_scalar,
+    to_array, to_new_array,
 };
-use super::call::{axes_argument, optional_axis_argument};
+use super::call::{Given, axis_beyond};
 use super::device::{PyDevice, device_argument, device_for_new, named_device};
 use super::enter;
 use super::ops::elementwise::call_binary;
 use super::ops::matmul::call_matmul;
+use super::ops::reduce::call as reduce;
 use crate::device::Device;
 use crate::device::select::cpu;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
-use crate::ops::reduce::{Reduction, reduce};
+use crate::ops::reduce::Reduction;
 use crate::ops::views::{matrix_transposition, permutation};
 use crate::ops::{self, elementwise};
 use crate::shape::{Index, show};
@@ -41,22 +42,6 @@ use crate::tensor::{Storage, Tensor};
 pub(super) struct PyTensor(pub(super) Tensor);
 
 impl PyTensor {
-    fn reduce(
-        &self,
-        py: Python<'_>,
-        reduction: Reduction,
-        axis: Option<&Bound<'_, PyAny>>,
-        keepdims: bool,
-    ) -> PyResult<Self> {
-        let axes = match (reduction, axis) {
-            (Reduction::ArgMax | Reduction::ArgMin, Some(axis)) => {
-                optional_axis_argument(reduction.name(), axis)?.map(|axis| SmallVec::from_slice(&[axis]))
-            }
-            _ => axes_argument(reduction.name(), axis)?,
-        };
-        enter(py, || reduce(reduction, &self.0, axes.as_deref(), keepdims, None).map(Self))
-    }
-
     /// The only element as a Python number; `name` is what the caller called.
     fn only_element<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         if self.0.len() != 1 {
@@ -155,8 +140,8 @@ impl PyTensor {
         let axes = match only {
             None if axes.is_empty() => None,
             Some(only) if only.is_none() => None,
-            Some(only) => Some(integers(&only, NAME)?),
-            None => Some(integers(axes, NAME)?),
+            Some(only) => Some(axes_of(&only, NAME)?),
+            None => Some(axes_of(axes, NAME)?),
         };
         let order = permutation(NAME, self.0.shape(), axes.as_deref())?;
         Ok(Self(self.0.with_layout(self.0.layout().permuted(&order))))
@@ -211,77 +196,169 @@ impl PyTensor {
     #[pyo3(signature = (*shape))]
     fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let lengths: SmallVec<[isize; 6]> = match shape.len() {
-            1 => integers(&shape.get_item(0)?, "reshape")?,
-            _ => integers(shape, "reshape")?,
+            1 => lengths_of(&shape.get_item(0)?, "reshape")?,
+            _ => lengths_of(shape, "reshape")?,
         };
         let shape = fill_in(&lengths, self.0.len(), self.0.shape())?;
         enter(py, || self.0.reshape(&shape).map(Self))
     }
 
     /// The sum over some axes, or over all; see ``gpukern.sum``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn sum(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Sum, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn sum(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::Sum, slf, axis, keepdims, out, None)
     }
 
     /// The mean over some axes, or over all; see ``gpukern.mean``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn mean(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Mean, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn mean(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::Mean, slf, axis, keepdims, out, None)
     }
 
     /// The product over some axes, or over all; see ``gpukern.prod``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn prod(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Prod, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn prod(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::Prod, slf, axis, keepdims, out, None)
     }
 
     /// The largest element over some axes, or over all; see ``gpukern.max``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn max(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Max, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn max(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::Max, slf, axis, keepdims, out, None)
     }
 
     /// The smallest element over some axes, or over all; see ``gpukern.min``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn min(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Min, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn min(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::Min, slf, axis, keepdims, out, None)
     }
 
     /// Whether any element is true over some axes, or over all; see ``gpukern.any``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn any(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Any, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn any(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::Any, slf, axis, keepdims, out, None)
     }
 
     /// Whether all elements are true over some axes, or over all; see ``gpukern.all``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn all(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::All, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn all(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::All, slf, axis, keepdims, out, None)
     }
 
     /// The place of the largest element along one axis, or in the flattened tensor; see ``gpukern.argmax``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn argmax(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::ArgMax, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn argmax(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::ArgMax, slf, axis, keepdims, out, None)
     }
 
     /// The place of the smallest element along one axis, or in the flattened tensor; see ``gpukern.argmin``.
-    #[pyo3(signature = (axis = None, keepdims = false))]
-    fn argmin(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::ArgMin, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, keepdims = Given::Default(false), *, out = None),
+        text_signature = "($self, axis=None, keepdims=False, *, out=None)"
+    )]
+    fn argmin(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        reduce(slf.py(), Reduction::ArgMin, slf, axis, keepdims, out, None)
     }
 
     /// The variance over some axes, or over all; see ``gpukern.var``.
-    #[pyo3(signature = (axis = None, *, correction = 0.0, keepdims = false))]
-    fn var(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, correction: f64, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Var { correction }, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, *, correction = Given::Default(0.0), keepdims = Given::Default(false), out = None),
+        text_signature = "($self, axis=None, *, correction=0.0, keepdims=False, out=None)"
+    )]
+    fn var(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        correction: Given<'_, f64>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let correction = correction.float("var", "correction")?;
+        reduce(slf.py(), Reduction::Var { correction }, slf, axis, keepdims, out, None)
     }
 
     /// The standard deviation over some axes, or over all; see ``gpukern.std``.
-    #[pyo3(signature = (axis = None, *, correction = 0.0, keepdims = false))]
-    fn std(&self, py: Python<'_>, axis: Option<&Bound<'_, PyAny>>, correction: f64, keepdims: bool) -> PyResult<Self> {
-        self.reduce(py, Reduction::Std { correction }, axis, keepdims)
+    #[pyo3(
+        signature = (axis = None, *, correction = Given::Default(0.0), keepdims = Given::Default(false), out = None),
+        text_signature = "($self, axis=None, *, correction=0.0, keepdims=False, out=None)"
+    )]
+    fn std(
+        slf: &Bound<'_, Self>,
+        axis: Option<&Bound<'_, PyAny>>,
+        correction: Given<'_, f64>,
+        keepdims: Given<'_, bool>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let correction = correction.float("std", "correction")?;
+        reduce(slf.py(), Reduction::Std { correction }, slf, axis, keepdims, out, None)
     }
 
     /// The only element, as a Python number.
@@ -378,6 +455,19 @@ impl PyTensor {
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let item = self.only_element(py, "int")?;
         py.get_type::<pyo3::types::PyInt>().call1((item,))
+    }
+
+    /// What an integer without axes is as an index.
+    fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.0.dtype().kind() != Kind::Int || !self.0.shape().is_empty() {
+            return Err(Error::DType(format!(
+                "index: only an integer without axes is an index; this tensor has dtype {} and shape {}",
+                self.0.dtype(),
+                show(self.0.shape())
+            ))
+            .into());
+        }
+        self.only_element(py, "index")
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
@@ -553,6 +643,12 @@ impl PyTensor {
         self.__copy__(py)
     }
 
+    /// A device is of this process, and so are its tensors.
+    #[expect(clippy::unused_self, reason = "Python passes it")]
+    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("pickle: a tensor belongs to this process and its device; pickle its .numpy()"))
+    }
+
     /// A tensor without axes is formatted as its number, as NumPy does it.
     fn __format__<'py>(slf: &Bound<'py, Self>, spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
@@ -594,11 +690,16 @@ fn subscript_entry(entry: &Bound<'_, PyAny>) -> PyResult<Index> {
     if entry.is_instance_of::<PyEllipsis>() {
         return Ok(Index::Ellipsis);
     }
-    let is_bool = entry.is_instance_of::<pyo3::types::PyBool>();
-    if !is_bool && entry.hasattr("__index__")? && entry.cast::<PyUntypedArray>().is_err() {
-        return Ok(Index::At(clipped(entry)?));
+    if entry.is_instance_of::<pyo3::types::PyBool>() {
+        return Err(no_index(entry)?);
     }
-    Err(no_index(entry)?)
+    // Arrays and tensors without axes are integers, if their dtype is one.
+    match entry.call_method0(intern!(entry.py(), "__index__")) {
+        Ok(value) => value.extract::<isize>().map(Index::At).map_err(|_| {
+            Error::Bounds(format!("indexing: index {value} is out of range for an axis of any length")).into()
+        }),
+        Err(_) => Err(no_index(entry)?),
+    }
 }
 
 fn no_index(entry: &Bound<'_, PyAny>) -> PyResult<PyErr> {
@@ -619,19 +720,23 @@ fn clipped(value: &Bound<'_, PyAny>) -> PyResult<isize> {
     }
 }
 
-/// One integer or a sequence of them.
-pub(super) fn integers(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[isize; 6]>> {
+/// One integer or a sequence of them, such as a list or an array; `beyond` says what is wrong with one that is far too
+/// large.
+fn integers(
+    obj: &Bound<'_, PyAny>,
+    operation: &str,
+    beyond: impl Fn(&Bound<'_, PyAny>) -> PyErr,
+) -> PyResult<SmallVec<[isize; 6]>> {
     let fail = |what: &Bound<'_, PyAny>| {
         let shown = what.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
         PyErr::from(Error::Shape(format!("{operation}: an integer or a tuple of integers is wanted, not {shown}")))
     };
     let one = |obj: &Bound<'_, PyAny>| match obj.call_method0(intern!(obj.py(), "__index__")) {
-        Ok(value) => value.extract::<isize>().map_err(|_| {
-            PyErr::from(Error::OutOfMemory(format!("{operation}: a length of {value} is larger than any memory")))
-        }),
+        Ok(value) => value.extract::<isize>().map_err(|_| beyond(&value)),
         Err(_) => Err(fail(obj)),
     };
-    if obj.hasattr("__index__")? {
+    let is_sequence = obj.cast::<PyUntypedArray>().is_ok_and(|array| !array.shape().is_empty());
+    if !is_sequence && obj.hasattr("__index__")? {
         return Ok(SmallVec::from_slice(&[one(obj)?]));
     }
     if obj.is_instance_of::<pyo3::types::PyString>() {
@@ -640,8 +745,23 @@ pub(super) fn integers(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<Smal
     obj.try_iter().map_err(|_| fail(obj))?.map(|length| one(&length?)).collect()
 }
 
+/// The axes of an argument.
+pub(super) fn axes_of(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[isize; 6]>> {
+    integers(obj, operation, |axis| axis_beyond(operation, axis))
+}
+
+/// The lengths of a shape, which may be negative.
+pub(super) fn lengths_of(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[isize; 6]>> {
+    integers(obj, operation, |length| {
+        PyErr::from(match length.lt(0) {
+            Ok(true) => Error::Shape(format!("{operation}: the length {length} is negative")),
+            _ => Error::OutOfMemory(format!("{operation}: a length of {length} is larger than any memory")),
+        })
+    })
+}
+
 pub(super) fn shape_argument(obj: &Bound<'_, PyAny>, operation: &str) -> PyResult<SmallVec<[usize; 6]>> {
-    let lengths = integers(obj, operation)?;
+    let lengths = lengths_of(obj, operation)?;
     lengths
         .iter()
         .map(|&length| {
@@ -714,12 +834,12 @@ fn asarray(
         .map(PyTensor);
     }
     let device = device_for_new(py, device)?;
-    let (host, shares) = match obj.cast::<PyUntypedArray>() {
-        Ok(array) => match arrays::alias(array)? {
+    let (host, shares) = match plain_array(obj, NAME, "obj")? {
+        Some(array) => match arrays::alias(&array)? {
             Some(alias) => (alias, true),
-            None => (from_array(array, NAME, "obj", true, wanted)?, false),
+            None => (from_array(&array, NAME, "obj", true, wanted)?, false),
         },
-        Err(_) => match python_scalar(obj, NAME, "obj")? {
+        None => match python_scalar(obj)? {
             Some(scalar) => {
                 let dtype = wanted.unwrap_or_else(|| scalar.own_dtype());
                 scalar.check(dtype, NAME)?;
@@ -820,7 +940,7 @@ fn full(
 ) -> PyResult<PyTensor> {
     let value = number(fill_value, "full", "fill_value")?;
     // A scalar of NumPy's brings its dtype along.
-    let own = match python_scalar(fill_value, "full", "fill_value")? {
+    let own = match python_scalar(fill_value)? {
         Some(scalar) => scalar.own_dtype(),
         None if dtype.is_none() => from_object(fill_value, "full", "fill_value", None)?.dtype(),
         None => value.own_dtype(),
@@ -845,12 +965,12 @@ fn filled(
 
 /// A number: Python's or NumPy's.
 fn number(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Scalar> {
-    if let Some(scalar) = python_scalar(obj, operation, name)? {
+    if let Some(scalar) = python_scalar(obj)? {
         return Ok(scalar);
     }
     let numpy = obj.py().import(intern!(obj.py(), "numpy"))?;
     if obj.is_instance(&numpy.getattr("generic")?)?
-        && let Some(scalar) = python_scalar(&obj.call_method0("item")?, operation, name)?
+        && let Some(scalar) = python_scalar(&obj.call_method0("item")?)?
     {
         return Ok(scalar);
     }

@@ -855,3 +855,30 @@ def test_kinds_are_as_the_table_says():
     }  # fmt: skip
     assert kind(BFLOAT16) == "f"
     assert_close(np.float32([1]), np.ones(1), "relu", FLOAT32)
+
+
+@pytest.mark.parametrize("beyond", [2**40, 2**126, 2**200, 2**2000], ids=lambda value: f"2**{value.bit_length() - 1}")
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "uint32", "float16", "float32"])
+def test_comparison_with_an_integer_beyond_the_dtype(device, dtype, beyond):
+    """It lies beyond all elements; of float32, as the infinity that it is rounded to."""
+    t = gk.asarray([0, 1], dtype, device=device)
+    assert (t < beyond).tolist() == (t > -beyond).tolist() == (t != beyond).tolist() == [True, True]
+    assert (t >= beyond).tolist() == (t <= -beyond).tolist() == (t == beyond).tolist() == [False, False]
+
+
+def test_integers_beyond_128_bits_beside_floats(device):
+    for dtype in ("float32", "float16", "bfloat16"):
+        for value in (10**38, 10**39, 2**127, 10**400):
+            with np.errstate(over="ignore"):
+                want = np.float64(min(value, 10**300)).astype(np.float32).astype(gk.zeros(0, dtype).dtype)
+            assert gk.add(gk.zeros(1, dtype, device=device), value).tolist() == [float(want)]
+            assert gk.add(gk.zeros(1, dtype, device=device), -value).tolist() == [-float(want)]
+
+
+def test_numbers_beside_a_condition_are_checked_against_what_they_become(device):
+    condition = gk.asarray([True, False], device=device)
+    for numbers in [(2**40, 1), (1, 10**10), (-(2**31) - 1, 0), (True, 2**31)]:
+        with pytest.raises(gk.DTypeError, match=r"where.*int32"):
+            gk.where(condition, *numbers)
+    assert gk.where(condition, 2**40, 1.0).tolist() == [2.0**40, 1]
+    assert gk.where(condition, 1.0, 2**40).tolist() == [1, 2.0**40]

@@ -393,3 +393,17 @@ def test_eps_beside_bfloat16(device):
     x = np.full((2, 64), 1e-4).astype(BFLOAT16)
     check(device, "rms_norm", x, eps=1e-9)
     check(device, "rms_norm", x.astype(FLOAT16), eps=1e-9)
+
+
+@pytest.mark.parametrize("eps", [1e37, 3e38])
+@pytest.mark.parametrize("op", ["rms_norm", "l2_norm"])
+def test_an_eps_as_large_as_float32_has(device, op, eps):
+    for size in (1, 1e19, 1e30, 3e38):
+        check(device, op, np.float32([[1, 2, 3], [-1, 0.5, 0]]) / 3 * np.float32(size), eps=eps)
+
+
+@norms
+@pytest.mark.parametrize("eps", [3.5e38, 1e39, 1e300])
+def test_an_eps_beyond_float32(device, op, eps):
+    with pytest.raises(gk.ArgumentError, match=f"{op}.*eps.*float32"):
+        call(op, [gk.ones((2, 4), device=device)], **(arguments_of(op) | {"eps": eps}))

@@ -592,3 +592,28 @@ def test_wrong_calls_of_methods(plain_device, op):
         getattr(tensor, op)(2)
     with pytest.raises(gk.ArgumentError, match=f"{op}: axis='rows' must be"):
         getattr(tensor, op)("rows")
+
+
+def test_numpy_functions_reduce_on_the_device(device):
+    x = np.float32([[1, 2, 3], [4, 5, 7]])
+    t = gk.asarray(x, device=device)
+    for function in (np.sum, np.prod, np.max, np.min, np.any, np.all, np.argmax, np.argmin):
+        got = function(t, axis=1)
+        assert got.device == device
+        np.testing.assert_array_equal(got.numpy(), function(x, axis=1))
+
+
+@pytest.mark.parametrize("op", KEEP)
+def test_methods_write_to_out(device, op):
+    t = gk.asarray(np.float32([[1, 2, 3], [4, 5, 7]]), device=device)
+    want = getattr(gk, op)(t, 1)
+    out = gk.empty(want.shape, want.dtype, device=device)
+    assert getattr(t, op)(1, out=out) is out
+    assert out.tolist() == want.tolist()
+
+
+def test_what_keepdims_takes(device):
+    t = gk.ones((2, 3), device=device)
+    for true, false in [(True, False), (1, 0), (np.True_, np.False_)]:
+        assert gk.sum(t, keepdims=true).shape == t.sum(keepdims=true).shape == (1, 1)
+        assert gk.sum(t, keepdims=false).shape == ()

@@ -331,3 +331,21 @@ def test_the_same_bits_every_time(device):
     for dtype in (FLOAT32, BFLOAT16, FLOAT16):
         operands = tensors_of((sample_of(dtype, (3, 70, 64)), *tables(70, 32)), device)
         assert_same(gk.rope(*operands), gk.rope(*operands).numpy())
+
+
+def test_tables_into_parts_of_one_tensor(device):
+    """They may lie between each other, but not share an element."""
+    cos, sin = gk.rope_tables([0, 1, 2], 4)
+    for make in (lambda shape: gk.zeros(shape, device=device), lambda shape: np.zeros(shape, FLOAT32)):
+        for axis in range(3):
+            shape = [3, 2]
+            shape.insert(axis, 2)
+            both = make(tuple(shape))
+            parts = tuple(both[(slice(None),) * axis + (i,)] for i in range(2))
+            assert gk.rope_tables([0, 1, 2], 4, out=parts) is parts
+            np.testing.assert_allclose(np.asarray(parts[0]), cos, atol=1e-6)
+            np.testing.assert_allclose(np.asarray(parts[1]), sin, atol=1e-6)
+        whole = make((4, 2))
+        with pytest.raises(gk.ArgumentError, match=r"rope_tables: .*out="):
+            gk.rope_tables([0, 1, 2], 4, out=(whole[:3], whole[1:]))
+        assert not np.asarray(whole).any()

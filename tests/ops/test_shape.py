@@ -567,3 +567,41 @@ def test_what_is_no_array(device, op):
     for thing in (None, "text", np.array(["a"]), object()):
         with pytest.raises(gk.DTypeError, match=op):
             getattr(gk, op)(thing, *more)
+
+
+def test_matrices_become_arrays():
+    """They have two axes whatever is done to them; a NumPy result is an ndarray."""
+    matrix = np.arange(4, dtype=np.float32).reshape(2, 2).view(np.matrix)
+    for result, shape in [
+        (gk.reshape(matrix, 4), (4,)),
+        (gk.squeeze(matrix[0]), (2,)),
+        (gk.expand_dims(matrix, 0), (1, 2, 2)),
+        (gk.transpose(matrix), (2, 2)),
+        (gk.broadcast_to(matrix, (3, 2, 2)), (3, 2, 2)),
+        (gk.astype(matrix, "float32", copy=False), (2, 2)),
+    ]:
+        assert type(result) is np.ndarray
+        assert result.shape == shape
+    assert np.shares_memory(gk.reshape(matrix, 4), matrix)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [gk.copy, gk.transpose, gk.asarray, gk.sum, lambda x: gk.reshape(x, 2), lambda x: gk.astype(x, "int8")],
+    ids=str,
+)
+def test_masks_are_not_lost(call):
+    values = np.float32([1, 2])
+    with pytest.raises(gk.ArgumentError, match=r"mask.*filled"):
+        call(np.ma.array(values, mask=[False, True]))
+    assert type(call(np.ma.array(values))) is type(call(values))
+
+
+def test_arrays_as_shapes_and_axes(device):
+    t = gk.zeros(np.array([2, 3, 4]), device=device)
+    assert t.shape == (2, 3, 4)
+    assert gk.zeros(np.array(3), device=device).shape == (3,)
+    assert gk.transpose(t, np.argsort([2, 0, 1])).shape == t.transpose(np.array([1, 2, 0])).shape == (3, 4, 2)
+    assert gk.reshape(t, np.array([6, -1])).shape == t.reshape(np.array([6, -1])).shape == (6, 4)
+    with pytest.raises(gk.ShapeError):
+        gk.zeros(np.array([2.0, 3.0]), device=device)

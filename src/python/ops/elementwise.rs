@@ -3,10 +3,10 @@
 use pyo3::prelude::*;
 use smallvec::SmallVec;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::{Operand, elementwise};
 use crate::python::arrays::{Argument, argument};
-use crate::python::call::{Any, Call, Ready, call_on_tensors, is_operand, tensor_argument};
+use crate::python::call::{Any, Call, Given, Ready, call_on_tensors, is_operand, tensor_argument};
 use crate::tensor::Tensor;
 
 type Binary = fn(Operand<'_>, Operand<'_>, Option<&Tensor>) -> Result<Tensor>;
@@ -588,22 +588,21 @@ elementwise_functions! {
 /// >>> gk.gelu(np.float32([0, 1, -1])).round(4)
 /// array([ 0.    ,  0.8413, -0.1587], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, approximate = "none", *, out = None, device = None))]
+#[pyo3(
+    signature = (x, /, approximate = Given::Default("none"), *, out = None, device = None),
+    text_signature = "(x, /, approximate='none', *, out=None, device=None)"
+)]
 fn gelu(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
-    approximate: &str,
+    approximate: Given<'_, &'static str>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     const NAME: &str = "gelu";
-    let operation = match approximate {
-        "none" => elementwise::gelu,
+    let operation = match approximate.choice(NAME, "approximate", &["none", "tanh"])? {
         "tanh" => elementwise::gelu_by_tanh,
-        _ => {
-            let message = format!("{NAME}: approximate is 'none' or 'tanh', not '{approximate}'");
-            return Err(Error::Argument(message).into());
-        }
+        _ => elementwise::gelu,
     };
     call_on_tensors(py, NAME, &[(x, "x")], out, device, |x, out| operation(x[0], out))
 }

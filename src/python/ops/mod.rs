@@ -7,7 +7,7 @@ pub(super) mod elementwise;
 pub(super) mod matmul;
 mod matmul_vec;
 mod norm;
-mod reduce;
+pub(super) mod reduce;
 mod rope;
 mod shape;
 mod softmax;

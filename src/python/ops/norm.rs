@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::ops::norm;
-use crate::python::call::{Any, call_on_tensors};
+use crate::python::call::{Any, Given, call_on_tensors};
 use crate::tensor::Tensor;
 
 /// ``x * weight / sqrt(mean(x²) + eps) + bias`` over the last axis.
@@ -20,16 +20,20 @@ use crate::tensor::Tensor;
 /// >>> gk.rms_norm(np.float32([1, 2, 3, 4])).round(4)
 /// array([0.3651, 0.7303, 1.0954, 1.4606], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, weight = None, *, bias = None, eps = 1e-5, out = None, device = None))]
+#[pyo3(
+    signature = (x, /, weight = None, *, bias = None, eps = Given::Default(1e-5), out = None, device = None),
+    text_signature = "(x, /, weight=None, *, bias=None, eps=1e-05, out=None, device=None)"
+)]
 fn rms_norm(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
     weight: Option<&Bound<'_, PyAny>>,
     bias: Option<&Bound<'_, PyAny>>,
-    eps: f64,
+    eps: Given<'_, f64>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let eps = eps.float("rms_norm", "eps")?;
     call(py, "rms_norm", x, weight, bias, out, device, |x, weight, bias, out| norm::rms_norm(x, weight, bias, eps, out))
 }
 
@@ -43,16 +47,20 @@ fn rms_norm(
 /// >>> gk.layer_norm(np.float32([10001, 10002, 10003])).round(4)
 /// array([-1.2247,  0.    ,  1.2247], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, weight = None, bias = None, *, eps = 1e-5, out = None, device = None))]
+#[pyo3(
+    signature = (x, /, weight = None, bias = None, *, eps = Given::Default(1e-5), out = None, device = None),
+    text_signature = "(x, /, weight=None, bias=None, *, eps=1e-05, out=None, device=None)"
+)]
 fn layer_norm(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
     weight: Option<&Bound<'_, PyAny>>,
     bias: Option<&Bound<'_, PyAny>>,
-    eps: f64,
+    eps: Given<'_, f64>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let eps = eps.float("layer_norm", "eps")?;
     call(py, "layer_norm", x, weight, bias, out, device, |x, weight, bias, out| {
         norm::layer_norm(x, weight, bias, eps, out)
     })
@@ -68,7 +76,10 @@ fn layer_norm(
 /// >>> gk.group_norm(np.float32([[1, 3, 10, 30]]), 2).round(4)
 /// array([[-1.,  1., -1.,  1.]], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, groups, weight = None, bias = None, *, eps = 1e-5, out = None, device = None))]
+#[pyo3(
+    signature = (x, /, groups, weight = None, bias = None, *, eps = Given::Default(1e-5), out = None, device = None),
+    text_signature = "(x, /, groups, weight=None, bias=None, *, eps=1e-05, out=None, device=None)"
+)]
 #[expect(clippy::too_many_arguments, reason = "the arguments in Python")]
 fn group_norm(
     py: Python<'_>,
@@ -76,7 +87,7 @@ fn group_norm(
     groups: &Bound<'_, PyAny>,
     weight: Option<&Bound<'_, PyAny>>,
     bias: Option<&Bound<'_, PyAny>>,
-    eps: f64,
+    eps: Given<'_, f64>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
@@ -87,6 +98,7 @@ fn group_norm(
             return Err(Error::Argument(format!("group_norm: groups={shown} must be a positive integer")).into());
         }
     };
+    let eps = eps.float("group_norm", "eps")?;
     call(py, "group_norm", x, weight, bias, out, device, |x, weight, bias, out| {
         norm::group_norm(x, count, weight, bias, eps, out)
     })
@@ -100,14 +112,18 @@ fn group_norm(
 /// >>> gk.l2_norm(np.float32([3, 4])).round(4)
 /// array([0.6, 0.8], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, /, *, eps = 1e-12, out = None, device = None))]
+#[pyo3(
+    signature = (x, /, *, eps = Given::Default(1e-12), out = None, device = None),
+    text_signature = "(x, /, *, eps=1e-12, out=None, device=None)"
+)]
 fn l2_norm(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
-    eps: f64,
+    eps: Given<'_, f64>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let eps = eps.float("l2_norm", "eps")?;
     call_on_tensors(py, "l2_norm", &[(x, "x")], out, device, |t, out| norm::l2_norm(t[0], eps, out))
 }
 

@@ -1,9 +1,10 @@
 //! Reductions as Python functions.
 
 use pyo3::prelude::*;
+use smallvec::SmallVec;
 
 use crate::ops::reduce::{Reduction, reduce};
-use crate::python::call::{Any, axes_argument, call_on_tensors, optional_axis_argument};
+use crate::python::call::{Any, Given, axes_argument, call_on_tensors, optional_axis_argument};
 
 /// Defines the Python functions of the reductions: those that take any axes, those that divide by a number of degrees
 /// of freedom, and those that find a place along one axis.
@@ -19,51 +20,60 @@ macro_rules! reductions {
     (@plain $name:ident $reduction:ident $(#[$document:meta])*) => {
         $(#[$document])*
         #[pyfunction]
-        #[pyo3(signature = (x, /, axis = None, keepdims = false, *, out = None, device = None))]
+        #[pyo3(
+            signature = (x, /, axis = None, keepdims = Given::Default(false), *, out = None, device = None),
+            text_signature = "(x, /, axis=None, keepdims=False, *, out=None, device=None)"
+        )]
         fn $name(
             py: Python<'_>,
             x: &Bound<'_, PyAny>,
             axis: Option<&Bound<'_, PyAny>>,
-            keepdims: bool,
+            keepdims: Given<'_, bool>,
             out: Option<&Bound<'_, PyAny>>,
             device: Option<&Bound<'_, PyAny>>,
         ) -> PyResult<Py<PyAny>> {
-            let axes = axes_argument(stringify!($name), axis)?;
-            call(py, Reduction::$reduction, x, axes.as_deref(), keepdims, out, device)
+            call(py, Reduction::$reduction, x, axis, keepdims, out, device)
         }
     };
     (@spread $name:ident $python:literal $reduction:ident $(#[$document:meta])*) => {
         $(#[$document])*
         #[pyfunction(name = $python)]
-        #[pyo3(signature = (x, /, axis = None, *, correction = 0.0, keepdims = false, out = None, device = None))]
+        #[pyo3(
+            signature = (
+                x, /, axis = None, *,
+                correction = Given::Default(0.0), keepdims = Given::Default(false), out = None, device = None
+            ),
+            text_signature = "(x, /, axis=None, *, correction=0.0, keepdims=False, out=None, device=None)"
+        )]
         fn $name(
             py: Python<'_>,
             x: &Bound<'_, PyAny>,
             axis: Option<&Bound<'_, PyAny>>,
-            correction: f64,
-            keepdims: bool,
+            correction: Given<'_, f64>,
+            keepdims: Given<'_, bool>,
             out: Option<&Bound<'_, PyAny>>,
             device: Option<&Bound<'_, PyAny>>,
         ) -> PyResult<Py<PyAny>> {
-            let axes = axes_argument($python, axis)?;
-            call(py, Reduction::$reduction { correction }, x, axes.as_deref(), keepdims, out, device)
+            let correction = correction.float($python, "correction")?;
+            call(py, Reduction::$reduction { correction }, x, axis, keepdims, out, device)
         }
     };
     (@place $name:ident $reduction:ident $(#[$document:meta])*) => {
         $(#[$document])*
         #[pyfunction]
-        #[pyo3(signature = (x, /, axis = None, keepdims = false, *, out = None, device = None))]
+        #[pyo3(
+            signature = (x, /, axis = None, keepdims = Given::Default(false), *, out = None, device = None),
+            text_signature = "(x, /, axis=None, keepdims=False, *, out=None, device=None)"
+        )]
         fn $name(
             py: Python<'_>,
             x: &Bound<'_, PyAny>,
             axis: Option<&Bound<'_, PyAny>>,
-            keepdims: bool,
+            keepdims: Given<'_, bool>,
             out: Option<&Bound<'_, PyAny>>,
             device: Option<&Bound<'_, PyAny>>,
         ) -> PyResult<Py<PyAny>> {
-            let axis = axis.map(|axis| optional_axis_argument(stringify!($name), axis)).transpose()?.flatten();
-            let axes = axis.map(|axis| [axis]);
-            call(py, Reduction::$reduction, x, axes.as_ref().map(<[isize; 1]>::as_slice), keepdims, out, device)
+            call(py, Reduction::$reduction, x, axis, keepdims, out, device)
         }
     };
 }
@@ -175,16 +185,25 @@ reductions! {
     place argmin ArgMin;
 }
 
-fn call(
+/// Reduces `x`, for the functions here and for the methods of `Tensor`.
+pub(in crate::python) fn call(
     py: Python<'_>,
     reduction: Reduction,
     x: Any<'_, '_>,
-    axes: Option<&[isize]>,
-    keepdims: bool,
+    axis: Option<Any<'_, '_>>,
+    keepdims: Given<'_, bool>,
     out: Option<Any<'_, '_>>,
     device: Option<Any<'_, '_>>,
 ) -> PyResult<Py<PyAny>> {
-    call_on_tensors(py, reduction.name(), &[(x, "x")], out, device, |tensors, out| {
-        reduce(reduction, tensors[0], axes, keepdims, out)
+    let name = reduction.name();
+    let axes = match (reduction, axis) {
+        (Reduction::ArgMax | Reduction::ArgMin, Some(axis)) => {
+            optional_axis_argument(name, axis)?.map(|axis| SmallVec::from_slice(&[axis]))
+        }
+        _ => axes_argument(name, axis)?,
+    };
+    let keepdims = keepdims.flag(name, "keepdims")?;
+    call_on_tensors(py, name, &[(x, "x")], out, device, |tensors, out| {
+        reduce(reduction, tensors[0], axes.as_deref(), keepdims, out)
     })
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ops;
 use crate::ops::rope::tables_shape;
 use crate::python::arrays::{Argument, argument, descriptor};
-use crate::python::call::{Any, Call, call_on_tensors, tensor_argument};
+use crate::python::call::{Any, Call, Given, call_on_tensors, fail_out, int_argument, tensor_argument};
 use crate::python::device::PyDevice;
 use crate::python::enter;
 use crate::python::tensor::PyTensor;
@@ -32,18 +32,25 @@ use crate::tensor::Tensor;
 /// array([[ 1.    ,  2.    ,  3.    ,  4.    ],
 ///        [-1.9841,  1.9599,  2.4624,  4.0198]], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, cos, sin, /, *, interleaved = false, rotary_dim = None, out = None, device = None))]
+#[pyo3(
+    signature = (
+        x, cos, sin, /, *, interleaved = Given::Default(false), rotary_dim = None, out = None, device = None
+    ),
+    text_signature = "(x, cos, sin, /, *, interleaved=False, rotary_dim=None, out=None, device=None)"
+)]
 #[expect(clippy::too_many_arguments, reason = "they are Python's")]
 fn rope(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
     cos: &Bound<'_, PyAny>,
     sin: &Bound<'_, PyAny>,
-    interleaved: bool,
-    rotary_dim: Option<isize>,
+    interleaved: Given<'_, bool>,
+    rotary_dim: Option<&Bound<'_, PyAny>>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let interleaved = interleaved.flag("rope", "interleaved")?;
+    let rotary_dim = rotary_dim.map(|dim| int_argument("rope", "rotary_dim", dim)).transpose()?;
     call_on_tensors(py, "rope", &[(x, "x"), (cos, "cos"), (sin, "sin")], out, device, |t, out| {
         ops::rope(t[0], t[1], t[2], interleaved, rotary_dim, out)
     })
@@ -64,15 +71,20 @@ const TABLES: &str = "rope_tables";
 /// array([[ 1.    ,  1.    ],
 ///        [ 0.9368, -0.9522]], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (positions, dim, /, *, theta = 10000.0, out = None, device = None))]
+#[pyo3(
+    signature = (positions, dim, /, *, theta = Given::Default(10000.0), out = None, device = None),
+    text_signature = "(positions, dim, /, *, theta=10000.0, out=None, device=None)"
+)]
 fn rope_tables<'py>(
     py: Python<'py>,
     positions: &Bound<'py, PyAny>,
-    dim: isize,
-    theta: f64,
+    dim: &Bound<'py, PyAny>,
+    theta: Given<'_, f64>,
     out: Option<&Bound<'py, PyAny>>,
     device: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
+    let dim = int_argument(TABLES, "dim", dim)?;
+    let theta = theta.float(TABLES, "theta")?;
     let mut positions = tensor_argument(argument(positions, TABLES, "positions")?, TABLES)?;
     let out = match out.filter(|out| !out.is_none()) {
         None => None,
@@ -81,6 +93,9 @@ fn rope_tables<'py>(
                 unreachable!("numbers were made tensors")
             };
             let outputs = Outputs::new(out, &tables_shape(tensor.shape(), dim)?)?;
+            if matches!((&positions, &outputs), (Argument::Tensor(_), Outputs::Arrays(_))) {
+                return Err(fail_out(TABLES, "a tuple of two Tensors, since an operand is one, not of NumPy arrays"));
+            }
             Some((out.cast::<PyTuple>()?.clone(), outputs))
         }
     };
@@ -119,6 +134,8 @@ enum Outputs<'py> {
 
 impl<'py> Outputs<'py> {
     fn new(out: Any<'_, 'py>, shape: &[usize]) -> PyResult<Self> {
+        let overlap =
+            || PyErr::from(Error::Argument(format!("{TABLES}: the two of out= share memory; give each table its own")));
         let fail = || {
             PyErr::from(Error::Argument(format!(
                 "{TABLES}: out= must be a tuple (cos, sin) of two tensors or two NumPy arrays"
@@ -133,6 +150,9 @@ impl<'py> Outputs<'py> {
                 ops::check_writable(TABLES, "out=", tensor)?;
             }
             tensors[0].device().check_same(tensors[1].device(), TABLES, ["out[0]", "out[1]"])?;
+            if tensors[0].shares_elements(&tensors[1]) {
+                return Err(overlap());
+            }
             return Ok(Self::Tensors(tensors));
         }
         for item in [&cos, &sin] {
@@ -143,6 +163,9 @@ impl<'py> Outputs<'py> {
             if !item.getattr("flags")?.getattr("writeable")?.is_truthy()? {
                 return Err(Error::Argument(format!("{TABLES}: out= is read-only; give a writable array")).into());
             }
+        }
+        if out.py().import("numpy")?.call_method1("shares_memory", (&cos, &sin))?.is_truthy()? {
+            return Err(overlap());
         }
         Ok(Self::Arrays([cos, sin]))
     }

@@ -9,10 +9,10 @@ use crate::device::select::cpu;
 use crate::error::Result;
 use crate::ops;
 use crate::ops::views::{check_reshape, expanded, matrix_transposition, permutation, squeezed};
-use crate::python::arrays::{Argument, alias, argument, argument_as, check_dtype, dtype_argument};
+use crate::python::arrays::{Argument, alias, argument, argument_as, check_dtype, dtype_argument, plain_array};
 use crate::python::call::axis_argument;
 use crate::python::enter;
-use crate::python::tensor::{PyTensor, fill_in, give, integers, shape_argument};
+use crate::python::tensor::{PyTensor, axes_of, fill_in, give, lengths_of, shape_argument};
 use crate::shape::{Layout, checked_len};
 use crate::tensor::Tensor;
 
@@ -27,8 +27,8 @@ impl<'py> Form<'py> {
         if let Ok(tensor) = x.cast_exact::<PyTensor>() {
             return Ok(Self::Tensor(tensor.get().0.clone()));
         }
-        let array = if let Ok(array) = x.cast::<PyUntypedArray>() {
-            array.clone()
+        let array = if let Some(array) = plain_array(x, name, "x")? {
+            array
         } else {
             let tensor = match argument(x, name, "x")? {
                 Argument::Scalar(scalar) => ops::full(name, &cpu()?, &[], scalar, scalar.own_dtype())?,
@@ -69,7 +69,7 @@ impl<'py> Form<'py> {
 
 /// One integer or a sequence of them, if there is an argument.
 fn axes_argument(axes: Option<&Bound<'_, PyAny>>, name: &str) -> PyResult<Option<SmallVec<[isize; 6]>>> {
-    axes.map(|axes| integers(axes, name)).transpose()
+    axes.map(|axes| axes_of(axes, name)).transpose()
 }
 
 /// A view with the axes in the order that ``axes`` gives; without it, in reverse order.
@@ -127,7 +127,7 @@ fn matrix_transpose(py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>>
 #[pyfunction]
 #[pyo3(signature = (x, /, shape))]
 fn reshape(py: Python<'_>, x: &Bound<'_, PyAny>, shape: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let lengths = integers(shape, "reshape")?;
+    let lengths = lengths_of(shape, "reshape")?;
     let form = Form::new(x, "reshape")?;
     let shape = fill_in(&lengths, form.shape().iter().product(), form.shape())?;
     match form {
@@ -211,12 +211,12 @@ fn squeeze(py: Python<'_>, x: &Bound<'_, PyAny>, axis: Option<&Bound<'_, PyAny>>
 fn astype(py: Python<'_>, x: &Bound<'_, PyAny>, dtype: &Bound<'_, PyAny>, copy: bool) -> PyResult<Py<PyAny>> {
     const NAME: &str = "astype";
     let dtype = dtype_argument(dtype, NAME)?;
-    let shared = match x.cast::<PyUntypedArray>() {
-        Ok(array) => alias(array)?,
-        Err(_) => None,
-    };
+    let array = plain_array(x, NAME, "x")?;
+    let shared = array.as_ref().map(alias).transpose()?.flatten();
     match (shared, argument_as(x, NAME, "x", Some(dtype))?) {
-        (Some(tensor), _) if tensor.dtype() == dtype && !copy => Ok(x.clone().unbind()),
+        (Some(tensor), _) if tensor.dtype() == dtype && !copy => {
+            Ok(array.map_or_else(|| x.clone(), Bound::into_any).unbind())
+        }
         (shared, Argument::Array(tensor)) => {
             // What NumPy converted is a copy already.
             let copy = copy && shared.is_some();

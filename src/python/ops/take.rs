@@ -9,7 +9,7 @@ use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::ops::take::target;
-use crate::python::arrays::{Argument, argument, argument_as, as_array, python_scalar};
+use crate::python::arrays::{Argument, argument, argument_as, as_array, plain_array, python_scalar};
 use crate::python::call::{Any, Call, optional_axis_argument, tensor_argument};
 use crate::python::tensor::PyTensor;
 use crate::shape::show;
@@ -107,15 +107,22 @@ fn checked(
     if obj.cast_exact::<PyTensor>().is_ok() {
         return argument(obj, name, label);
     }
-    if let Some(scalar) = python_scalar(obj, name, label)? {
-        let Scalar::Int(index) = scalar else { return Err(no_integers(scalar.own_dtype().name())) };
+    if let Some(scalar) = python_scalar(obj)? {
+        let index = match scalar {
+            Scalar::Int(index) => index,
+            Scalar::Vast(_) => {
+                let message = format!("{name}: index {obj} is out of range for an axis of any length");
+                return Err(Error::Bounds(message).into());
+            }
+            Scalar::Bool(_) | Scalar::Float(_) => return Err(no_integers(scalar.own_dtype().name())),
+        };
         check(index, index)?;
         let dtype = if index > i128::from(i32::MAX) { DType::UInt32 } else { DType::Int32 };
         return Ok(Argument::Array(ops::full(name, &cpu()?, &[], scalar, dtype)?));
     }
-    let array = match obj.cast::<PyUntypedArray>() {
-        Ok(array) => array.clone(),
-        Err(_) => as_array(obj, name, label)?,
+    let array = match plain_array(obj, name, label)? {
+        Some(array) => array,
+        None => as_array(obj, name, label)?,
     };
     if array.is_empty() && array.dtype().kind() == b'f' && obj.cast::<PyUntypedArray>().is_err() {
         // An empty list.
