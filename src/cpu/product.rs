@@ -216,8 +216,13 @@ impl Pack<'_> {
                     V::load_f32(from.add(i)).store_f32(to.add(i));
                     i += V::LANES;
                 }
-                if i < whole {
-                    V::load_f32_tail(from.add(i), whole - i).store_f32_tail(to.add(i), whole - i);
+                while i + SIDE <= whole {
+                    to.add(i).cast::<[f32; SIDE]>().write_unaligned(from.add(i).cast::<[f32; SIDE]>().read_unaligned());
+                    i += SIDE;
+                }
+                while i < whole {
+                    to.add(i).write(from.add(i).read_unaligned());
+                    i += 1;
                 }
                 for i in whole..self.width {
                     to.add(i).write(0.0);
@@ -346,8 +351,11 @@ pub(crate) struct Panels {
     pub(crate) b_count: usize,
     /// How long they are.
     pub(crate) steps: usize,
-    /// Where the sums go: row-major, as many rows and columns as the panels have.
+    /// Where the sums go, or are added to what is there: as many rows and columns as the panels have.
     pub(crate) sums: *mut u32,
+    /// Words from one row of sums to the next.
+    pub(crate) sums_row: usize,
+    pub(crate) add: bool,
 }
 
 /// Multiplies panels.
@@ -403,9 +411,9 @@ impl<const PAIRS: bool> Floats<PAIRS> {
                         unsafe {
                             let a = panels.a.add(i * panels.a_step + step * R);
                             let b = panels.b.add(j * panels.b_step + step * panels.b_row);
-                            let sums = panels.sums.add((i * R * panels.b_count + j) * columns);
-                            let rows = [panels.b_row, panels.b_count * columns];
-                            Self::block::<V, R, C>(a.cast(), b.cast(), steps, sums.cast(), rows, step > 0);
+                            let sums = panels.sums.add(i * R * panels.sums_row + j * columns);
+                            let (rows, add) = ([panels.b_row, panels.sums_row], panels.add || step > 0);
+                            Self::block::<V, R, C>(a.cast(), b.cast(), steps, sums.cast(), rows, add);
                         }
                         step += steps;
                         if step == end {
@@ -496,7 +504,8 @@ impl Integers {
                 unsafe {
                     let a = panels.a.cast::<i32>().add(i / R * panels.a_step + i % R);
                     let b = panels.b.add(j * panels.b_step);
-                    let mut sums = [0_i32; C];
+                    let to = panels.sums.add(i * panels.sums_row + j * C).cast::<[i32; C]>();
+                    let mut sums = if panels.add { to.read() } else { [0; C] };
                     for step in 0..panels.steps {
                         let row = a.add(step * R).read();
                         let columns = b.add(step * panels.b_row).cast::<[i32; C]>().read_unaligned();
@@ -504,7 +513,7 @@ impl Integers {
                             sums[c] = sums[c].wrapping_add(row.wrapping_mul(columns[c]));
                         }
                     }
-                    panels.sums.cast::<[i32; C]>().add(i * panels.b_count + j).write(sums);
+                    to.write(sums);
                 }
             }
         }

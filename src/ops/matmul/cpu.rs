@@ -16,8 +16,6 @@
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
 #![expect(clippy::cast_ptr_alignment, reason = "buffers of our own begin at cache lines")]
 
-use std::sync::{Mutex, PoisonError};
-
 use crate::cpu::axes::Axes;
 use crate::cpu::convert::{BLOCK, Number};
 use crate::cpu::memory::HostBuffer;
@@ -250,7 +248,7 @@ impl Product {
         let group = (ALONE / self.products().max(1)).clamp(1, batches.div_ceil(TASKS));
         // SAFETY: batches are written to places of their own.
         let shared = unsafe { Shared::new(self) };
-        try_for_each_chunk(device, batches.div_ceil(group), |task| {
+        device.try_for_each_chunk(batches.div_ceil(group), |task| {
             let first = task * group;
             // SAFETY: the caller's promise.
             unsafe { shared.get().perform_batches(alone, first, group.min(batches - first)) }
@@ -337,7 +335,7 @@ impl Band<'_> {
             });
             let part_length = product.part;
             let parts = steps.div_ceil(part_length.max(1)).max(1);
-            try_for_each_chunk(device, tiles * parts, |task| {
+            device.try_for_each_chunk(tiles * parts, |task| {
                 let (tile, part) = (task / parts, task % parts);
                 // SAFETY: the caller's promise; everything was packed.
                 unsafe { shared.get().sum(device, tile, tiles * part + tile, [first, part * part_length, steps]) }
@@ -433,6 +431,8 @@ impl Band<'_> {
                 b_count: columns.1.div_ceil(b_width),
                 steps: product.part.min(steps - step),
                 sums,
+                sums_row: columns.1.next_multiple_of(b_width),
+                add: false,
             };
             product::multiply(device.level(), product.arithmetic, panels);
             if self.partial.is_none() {
@@ -498,17 +498,6 @@ impl Band<'_> {
         // SAFETY: the caller's promise.
         unsafe { product::store(device.level(), product.arithmetic, results) };
     }
-}
-
-/// As [`CpuDevice::for_each_chunk`], for work that can fail.
-fn try_for_each_chunk(device: CpuDevice, count: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-    let outcome = Mutex::new(Ok(()));
-    device.for_each_chunk(count, |chunk| {
-        if let Err(error) = work(chunk) {
-            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
-        }
-    });
-    outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
