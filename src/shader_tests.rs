@@ -4,11 +4,12 @@ use wgpu::naga;
 
 use crate::gpu::pipeline::Spec;
 use crate::gpu::wgsl::{MODULES, assemble};
-use crate::ops::{cumsum, elementwise, matmul, matmul_vec, norm, reduce, rope, softmax, take};
+use crate::ops::{attention, cumsum, elementwise, matmul, matmul_vec, norm, reduce, rope, softmax, take};
 
 /// An operation's own file lists its variants.
 fn all_specs() -> Vec<Spec> {
     let of_each = [
+        attention::all_specs(),
         cumsum::all_specs(),
         elementwise::all_specs(),
         matmul::all_specs(),

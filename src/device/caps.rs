@@ -39,7 +39,9 @@ pub struct Caps {
     pub groups: u32,
 }
 
-const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+/// What kernels with cooperative matrices need.
+const COOPERATIVE: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP_BARRIER);
 
 /// Whether the shape of matrices that our kernels use is among those that the adapter multiplies.
 fn multiplies_by_16(adapter: &wgpu::Adapter) -> bool {
@@ -78,7 +80,8 @@ impl Caps {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
             f16: features.contains(wgpu::Features::SHADER_F16),
-            cooperative: features.contains(COOPERATIVE | wgpu::Features::SHADER_F16) && multiplies_by_16(adapter),
+            cooperative: features.contains(COOPERATIVE | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
+                && multiplies_by_16(adapter),
             immediates: features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
@@ -127,8 +130,8 @@ impl Caps {
         for word in words(text) {
             match word.split_once('=') {
                 None => match word {
-                    "-subgroups" => caps.subgroups = false,
-                    // The matrices' elements are 16-bit floats.
+                    // Cooperative matrices belong to a subgroup, and their elements are 16-bit floats.
+                    "-subgroups" => (caps.subgroups, caps.cooperative) = (false, false),
                     "-f16" => (caps.f16, caps.cooperative) = (false, false),
                     "-coop" => caps.cooperative = false,
                     "-immediates" => caps.immediates = false,

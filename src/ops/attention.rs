@@ -4,10 +4,13 @@
 //! heads of keys and values than of queries: then each serves as many neighbouring heads of queries (a group). All
 //! arithmetic is in float32, whatever the operands are stored in.
 
+mod gpu;
+
 use smallvec::SmallVec;
 
 use super::matmul::{multiply, swapped};
 use super::{Operand, Output, assign, astype, elementwise, softmax};
+use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::ops::reduce::{Reduction, reduce};
@@ -389,7 +392,10 @@ fn check_mask(q: &Tensor, mask: &Tensor, whole: &[usize]) -> Result<Layout> {
 
 impl Problem<'_> {
     fn compute(&self, out: &Tensor) -> Result<()> {
-        self.by_parts(out)
+        match out.device() {
+            Device::Cpu(_) => self.by_parts(out),
+            Device::Gpu(_) => self.on_gpu(out),
+        }
     }
 
     /// The whole from its halves.
@@ -426,3 +432,6 @@ impl Problem<'_> {
         assign(out, (&result).into())
     }
 }
+
+#[cfg(test)]
+pub(crate) use gpu::all_specs;

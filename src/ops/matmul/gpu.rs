@@ -16,7 +16,7 @@ use crate::gpu::pipeline::{Spec, shader_params};
 use crate::gpu::stream::Dispatch;
 use crate::gpu::wgsl::Slot;
 use crate::ops::assign;
-use crate::ops::elementwise::dtype_module;
+use crate::ops::elementwise::{dtype_module, vector_store_module};
 use crate::ops::parts::{Window, accumulator, fit, halved, room, window, word};
 use crate::ops::reduce::{Reduction, reduce};
 use crate::ops::rows::Lanes;
@@ -564,7 +564,7 @@ impl Variant {
             ("A_ACCESS", access(self.quads[0])),
             ("B_ACCESS", access(self.quads[1])),
             ("OUT", Slot::module(dtype_module(self.out))),
-            ("OUT_ACCESS", Slot::module(vector_store(self.out_quads, self.out))),
+            ("OUT_ACCESS", Slot::module(vector_store_module(self.out_quads, self.out.size()))),
         ];
         if !matches!(self.way, Way::Cooperative { .. }) {
             slots.push(("ACCUMULATOR", accumulator(self.a)));
@@ -658,15 +658,6 @@ impl Variant {
             }
         };
         Spec { label: "matmul", source, slots, constants, inputs: vec![true, true], params: Params::LAYOUT }
-    }
-}
-
-/// The module that stores four results along an axis.
-fn vector_store(quads: bool, dtype: DType) -> &'static str {
-    match (quads, dtype.size()) {
-        (true, _) => "access/vector_store_quads",
-        (false, 4) => "access/vector_store_words",
-        (false, _) => "access/vector_store_packed",
     }
 }
 
