@@ -248,7 +248,8 @@ impl<'a> Plan<'a> {
     unsafe fn perform(&self, device: CpuDevice) -> Result<()> {
         let (blocks, parts) = (self.blocks(), self.parts());
         let words = self.panels() * self.state();
-        let partial = if parts > 1 { Some(HostBuffer::alloc(blocks * parts * words * size_of::<f32>())?) } else { None };
+        let partial =
+            if parts > 1 { Some(HostBuffer::alloc(blocks * parts * words * size_of::<f32>())?) } else { None };
         let states = partial.as_ref().map(|buffer| buffer.as_mut_ptr().cast::<f32>());
         // SAFETY: tasks write to states and results of their own.
         let shared = unsafe { Shared::new((self, states)) };
@@ -373,7 +374,8 @@ impl<'a> Plan<'a> {
                         if partly {
                             for i in 0..width {
                                 let seen = self.keys(task.batch, last.min(first + i));
-                                let relative = [seen.0, seen.1].map(|seen| seen.saturating_sub(key + skipped).min(KEYS));
+                                let relative =
+                                    [seen.0, seen.1].map(|seen| seen.saturating_sub(key + skipped).min(KEYS));
                                 reach.add(i).write(relative[0] as f32);
                                 reach.add(width + i).write(relative[1] as f32);
                             }
@@ -381,15 +383,7 @@ impl<'a> Plan<'a> {
                         }
                     }
                     let state = states.add(panel * state);
-                    level.run(Weigh {
-                        scores,
-                        keys: seen,
-                        state,
-                        rows: self.dv,
-                        width,
-                        factor: self.factor,
-                        edits,
-                    });
+                    level.run(Weigh { scores, keys: seen, state, rows: self.dv, width, factor: self.factor, edits });
                     product::multiply(
                         level,
                         Arithmetic::Floats,

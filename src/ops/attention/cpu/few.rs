@@ -1,7 +1,6 @@
 //! Attention for a few queries: as many scores as it takes, then weights, then the sum of values. The two products
 //! read keys and values once for all queries of a head of keys, in place and at the memory's pace.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
-#![expect(clippy::cast_ptr_alignment, reason = "buffers of our own begin at cache lines")]
 
 use super::{Heads, Options};
 use crate::cpu::convert::{self, BLOCK, Block};
@@ -155,7 +154,7 @@ impl Rows<'_> {
         unsafe {
             let scores = self.scores.add(row * self.keys);
             if let Some(cap) = self.options.softcap {
-                level.run(Cap { scores, count: self.keys, cap });
+                level.run(Cap { scores, count: self.keys, most: cap });
             }
             if let Some(mask) = &self.mask {
                 let start = mask.at([batch, head, query]).wrapping_offset(self.from as isize * mask.steps[3]);
@@ -188,7 +187,7 @@ impl Rows<'_> {
 struct Cap {
     scores: *mut f32,
     count: usize,
-    cap: f32,
+    most: f32,
 }
 
 impl Kernel for Cap {
@@ -196,7 +195,7 @@ impl Kernel for Cap {
 
     #[inline(always)]
     fn run<V: Simd>(self) {
-        let cap = |score: V| tanh(score.mul(V::splat(1.0 / self.cap))).mul(V::splat(self.cap));
+        let cap = |score: V| tanh(score.mul(V::splat(1.0 / self.most))).mul(V::splat(self.most));
         // SAFETY: whoever makes these has so many scores.
         unsafe { change::<V>(self.scores, self.count, cap) };
     }

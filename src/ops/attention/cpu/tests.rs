@@ -150,8 +150,7 @@ fn any_types_strides_and_options() {
             lengths: &lengths,
         };
         let dtype = random.pick(&FLOATS);
-        let before =
-            Array::scattered(&mut random, dtype, &[batch, heads, t, dv], false, |_| Value::Float(f32::NAN));
+        let before = Array::scattered(&mut random, dtype, &[batch, heads, t, dv], false, |_| Value::Float(f32::NAN));
         let mut last: Option<(Level, Array)> = None;
         for device in devices() {
             let mut out = before.clone();
