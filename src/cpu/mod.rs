@@ -12,6 +12,8 @@ pub(crate) mod testing;
 pub mod threads;
 pub(crate) mod walk;
 
+use std::sync::{Mutex, PoisonError};
+
 use simd::Level;
 
 use crate::dtype::DType;
@@ -64,6 +66,17 @@ impl CpuDevice {
     /// Calls `work` for every chunk below `count`, on all of the device's threads.
     pub(crate) fn for_each_chunk(self, count: usize, work: impl Fn(usize) + Sync) {
         threads::for_each_chunk(self.threads, count, work);
+    }
+
+    /// As [`CpuDevice::for_each_chunk`], for work that can fail. All chunks are tried.
+    pub(crate) fn try_for_each_chunk(self, count: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+        let outcome = Mutex::new(Ok(()));
+        self.for_each_chunk(count, |chunk| {
+            if let Err(error) = work(chunk) {
+                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
+            }
+        });
+        outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -17,9 +17,11 @@ use super::simd::{Kernel, Level, Simd};
 use super::walk::tile::square;
 use crate::dtype::{DType, Kind};
 
-/// How many steps are summed in registers, before that is added to the sums in memory: panels of so many stay in the
-/// nearest caches, and a chain of additions has an end.
-pub(crate) const CHAIN: usize = 256;
+/// How many products are summed one after another, before that is added to the sums in memory: in a chain of equal
+/// terms, rounding errors add up too.
+const CHAIN: usize = 64;
+/// So many steps of two panels stay in the nearest cache.
+pub(crate) const STRETCH: usize = 256;
 
 /// How many lines are turned around at a time.
 const SIDE: usize = 4;
@@ -214,8 +216,13 @@ impl Pack<'_> {
                     V::load_f32(from.add(i)).store_f32(to.add(i));
                     i += V::LANES;
                 }
-                if i < whole {
-                    V::load_f32_tail(from.add(i), whole - i).store_f32_tail(to.add(i), whole - i);
+                while i + SIDE <= whole {
+                    to.add(i).cast::<[f32; SIDE]>().write_unaligned(from.add(i).cast::<[f32; SIDE]>().read_unaligned());
+                    i += SIDE;
+                }
+                while i < whole {
+                    to.add(i).write(from.add(i).read_unaligned());
+                    i += 1;
                 }
                 for i in whole..self.width {
                     to.add(i).write(0.0);
@@ -270,7 +277,6 @@ impl Pack<'_> {
     /// The promise to [`pack`].
     #[inline(always)]
     unsafe fn turn(&self, elements: usize, already: bool, convert: impl Fn(*const u8, usize, *mut u32)) {
-        const STRETCH: usize = BLOCK / 2;
         let lines = self.lines;
         let direct = already && lines.along == lines.dtype.size() as isize;
         let mut blocks = [const { Block::new() }; SIDE];
@@ -345,8 +351,11 @@ pub(crate) struct Panels {
     pub(crate) b_count: usize,
     /// How long they are.
     pub(crate) steps: usize,
-    /// Where the sums go: row-major, as many rows and columns as the panels have.
+    /// Where the sums go, or are added to what is there: as many rows and columns as the panels have.
     pub(crate) sums: *mut u32,
+    /// Words from one row of sums to the next.
+    pub(crate) sums_row: usize,
+    pub(crate) add: bool,
 }
 
 /// Multiplies panels.
@@ -390,37 +399,37 @@ impl<const PAIRS: bool> Floats<PAIRS> {
     unsafe fn blocks<V: Simd, const R: usize, const C: usize>(&self) {
         let panels = &self.0;
         let columns = C * V::LANES;
-        let mut step = 0;
+        let mut first = 0;
         loop {
-            let steps = CHAIN.min(panels.steps - step);
+            let end = panels.steps.min(first + STRETCH);
             for i in 0..panels.a_count {
                 for j in 0..panels.b_count {
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        let a = panels.a.add(i * panels.a_step + step * R);
-                        let b = panels.b.add(j * panels.b_step + step * panels.b_row);
-                        let sums = panels.sums.add((i * R * panels.b_count + j) * columns);
-                        let row_step = panels.b_count * columns;
-                        Self::block::<V, R, C>(
-                            a.cast(),
-                            b.cast(),
-                            panels.b_row,
-                            steps,
-                            sums.cast(),
-                            row_step,
-                            step > 0,
-                        );
+                    let mut step = first;
+                    loop {
+                        let steps = CHAIN.min(end - step);
+                        // SAFETY: the caller's promise.
+                        unsafe {
+                            let a = panels.a.add(i * panels.a_step + step * R);
+                            let b = panels.b.add(j * panels.b_step + step * panels.b_row);
+                            let sums = panels.sums.add(i * R * panels.sums_row + j * columns);
+                            let (rows, add) = ([panels.b_row, panels.sums_row], panels.add || step > 0);
+                            Self::block::<V, R, C>(a.cast(), b.cast(), steps, sums.cast(), rows, add);
+                        }
+                        step += steps;
+                        if step == end {
+                            break;
+                        }
                     }
                 }
             }
-            step += steps;
-            if step == panels.steps {
+            first = end;
+            if first == panels.steps {
                 return;
             }
         }
     }
 
-    /// Multiplies one panel with one, for some steps.
+    /// Multiplies one panel with one, for some steps. `rows`: from one step of b to the next, and from one row of sums.
     ///
     /// # Safety
     /// They have so many, and there is room for the sums.
@@ -428,17 +437,16 @@ impl<const PAIRS: bool> Floats<PAIRS> {
     unsafe fn block<V: Simd, const R: usize, const C: usize>(
         a: *const f32,
         b: *const f32,
-        b_row: usize,
         steps: usize,
         to: *mut f32,
-        row_step: usize,
+        rows: [usize; 2],
         add: bool,
     ) {
         let mut sums = [[V::splat(0.0); C]; R];
         // SAFETY: the caller's promise.
         unsafe {
             for step in 0..steps {
-                let (a, b) = (a.add(step * R), b.add(step * b_row));
+                let (a, b) = (a.add(step * R), b.add(step * rows[0]));
                 let mut columns = [V::splat(0.0); C];
                 for c in 0..C {
                     columns[c] = V::load_f32(b.add(c * V::LANES));
@@ -453,7 +461,7 @@ impl<const PAIRS: bool> Floats<PAIRS> {
             }
             for r in 0..R {
                 for c in 0..C {
-                    let to = to.add(r * row_step + c * V::LANES);
+                    let to = to.add(r * rows[1] + c * V::LANES);
                     let sum = if add { sums[r][c].add(V::load_f32(to)) } else { sums[r][c] };
                     sum.store_f32(to);
                 }
@@ -496,7 +504,8 @@ impl Integers {
                 unsafe {
                     let a = panels.a.cast::<i32>().add(i / R * panels.a_step + i % R);
                     let b = panels.b.add(j * panels.b_step);
-                    let mut sums = [0_i32; C];
+                    let to = panels.sums.add(i * panels.sums_row + j * C).cast::<[i32; C]>();
+                    let mut sums = if panels.add { to.read() } else { [0; C] };
                     for step in 0..panels.steps {
                         let row = a.add(step * R).read();
                         let columns = b.add(step * panels.b_row).cast::<[i32; C]>().read_unaligned();
@@ -504,7 +513,7 @@ impl Integers {
                             sums[c] = sums[c].wrapping_add(row.wrapping_mul(columns[c]));
                         }
                     }
-                    panels.sums.cast::<[i32; C]>().add(i * panels.b_count + j).write(sums);
+                    to.write(sums);
                 }
             }
         }

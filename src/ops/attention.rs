@@ -4,16 +4,17 @@
 //! heads of keys and values than of queries: then each serves as many neighbouring heads of queries (a group). All
 //! arithmetic is in float32, whatever the operands are stored in.
 
+mod cpu;
 mod gpu;
 
 use smallvec::SmallVec;
 
 use super::matmul::{multiply, swapped};
-use super::{Operand, Output, assign, astype, elementwise, softmax};
+use super::{Operand, Output, assign};
+use crate::cpu::CpuDevice;
 use crate::device::Device;
-use crate::dtype::{DType, Kind, Scalar};
+use crate::dtype::{Kind, Scalar};
 use crate::error::{Error, Result};
-use crate::ops::reduce::{Reduction, reduce};
 use crate::shape::{Layout, MAX_AXES, Shape, broadcast_shapes, show};
 use crate::tensor::Tensor;
 
@@ -393,43 +394,24 @@ fn check_mask(q: &Tensor, mask: &Tensor, whole: &[usize]) -> Result<Layout> {
 impl Problem<'_> {
     fn compute(&self, out: &Tensor) -> Result<()> {
         match out.device() {
-            Device::Cpu(_) => self.by_parts(out),
+            Device::Cpu(device) => self.on_cpu(*device, out),
             Device::Gpu(_) => self.on_gpu(out),
         }
     }
 
-    /// The whole from its halves.
-    fn by_parts(&self, out: &Tensor) -> Result<()> {
-        let (t, s) = (self.q.shape()[2], self.k.shape()[2]);
-        let number = |value: f32| Operand::Scalar(Scalar::Float(f64::from(value)));
-        let wide = |tensor: &Tensor| astype(tensor, DType::Float32, false);
-        let mut scores = attention_scores(&wide(&self.q)?, &wide(&self.k)?, Some(f64::from(self.scale)), None)?;
-        if let Some(cap) = self.softcap {
-            let small = elementwise::divide((&scores).into(), number(cap), None)?;
-            scores = elementwise::multiply((&elementwise::tanh(&small, None)?).into(), number(cap), None)?;
+    fn on_cpu(&self, device: CpuDevice, out: &Tensor) -> Result<()> {
+        let options = cpu::Options {
+            mask: self.mask.as_ref().map(Tensor::view),
+            reach: self.reach,
+            scale: self.scale,
+            softcap: self.softcap,
+            lengths: self.lengths,
+        };
+        // SAFETY: the shapes were checked and broadcast above, and the output overlaps none of the operands.
+        #[expect(unsafe_code, reason = "the loops trust the shapes")]
+        unsafe {
+            cpu::attention(device, self.q.view(), self.k.view(), self.v.view(), out.view_mut(), &options)
         }
-        let hidden = number(f32::NEG_INFINITY);
-        match &self.mask {
-            Some(mask) if mask.dtype() == DType::Bool => {
-                scores = elementwise::where_(mask.into(), (&scores).into(), hidden, None)?;
-            }
-            Some(mask) => scores = elementwise::add((&scores).into(), (&wide(mask)?).into(), None)?,
-            None => {}
-        }
-        let cpu = crate::device::select::cpu()?;
-        let seen = Tensor::empty(&cpu, &[self.lengths.len(), 1, t, s], DType::Bool, NAME)?;
-        seen.fill_host(|index| {
-            let (from, to) = self.reach.keys(index / s % t, t, self.lengths[index / (s * t)]);
-            Scalar::Bool((from..to).contains(&(index % s)))
-        });
-        let seen = seen.to(self.q.device())?;
-        scores = elementwise::where_((&seen).into(), (&scores).into(), hidden, None)?;
-        let best = reduce(Reduction::Max, &scores, Some(&[3]), true, None)?;
-        let none = elementwise::equal((&best).into(), hidden, None)?;
-        let weights = softmax::softmax(&scores, 3, None)?;
-        let weights = elementwise::where_((&none).into(), number(0.0), (&weights).into(), None)?;
-        let result = weighted_sum(&weights, &wide(&self.v)?, None)?;
-        assign(out, (&result).into())
     }
 }
 

@@ -16,12 +16,10 @@
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
 #![expect(clippy::cast_ptr_alignment, reason = "buffers of our own begin at cache lines")]
 
-use std::sync::{Mutex, PoisonError};
-
 use crate::cpu::axes::Axes;
 use crate::cpu::convert::{BLOCK, Number};
 use crate::cpu::memory::HostBuffer;
-use crate::cpu::product::{self, Arithmetic, CHAIN, Lines, Panels, Results};
+use crate::cpu::product::{self, Arithmetic, Lines, Panels, Results, STRETCH};
 use crate::cpu::threads::Shared;
 use crate::cpu::{CpuDevice, View, ViewMut};
 use crate::dtype::DType;
@@ -210,10 +208,8 @@ impl Product {
             && b.count.is_multiple_of(self.widths[1])
             && a.count <= DIRECT.0
             && b.count * b.length <= DIRECT.1;
-        for side in 0..2 {
-            self.band[side] = self.operands[side].count.next_multiple_of(self.widths[side]).min(BAND);
-            self.tile[side] = TILE[side].min(self.band[side]);
-        }
+        self.band = [0, 1].map(|side| self.operands[side].count.next_multiple_of(self.widths[side]).min(BAND));
+        self.tile = [0, 1].map(|side| TILE[side].min(self.band[side]));
         let mut wanted = TASKS;
         if self.alone() {
             wanted = 1;
@@ -223,8 +219,8 @@ impl Product {
             let side = usize::from(self.tile[1] * LEAST_TILE[0] > self.tile[0] * LEAST_TILE[1]);
             self.tile[side] = (self.tile[side] / 2).next_multiple_of(self.widths[side]);
         }
-        let wanted = (self.length / TASKS.div_ceil(tiles(self.tile))).next_multiple_of(CHAIN);
-        self.part = wanted.clamp(2 * CHAIN, PART).min(self.length);
+        let wanted = (self.length / TASKS.div_ceil(tiles(self.tile))).next_multiple_of(STRETCH);
+        self.part = wanted.clamp(2 * STRETCH, PART).min(self.length);
         let parts = WORDS / self.band[0].max(self.band[1]) / self.part.max(1);
         self.span = (parts.max(1) * self.part).min(self.length);
     }
@@ -252,7 +248,7 @@ impl Product {
         let group = (ALONE / self.products().max(1)).clamp(1, batches.div_ceil(TASKS));
         // SAFETY: batches are written to places of their own.
         let shared = unsafe { Shared::new(self) };
-        try_for_each_chunk(device, batches.div_ceil(group), |task| {
+        device.try_for_each_chunk(batches.div_ceil(group), |task| {
             let first = task * group;
             // SAFETY: the caller's promise.
             unsafe { shared.get().perform_batches(alone, first, group.min(batches - first)) }
@@ -339,7 +335,7 @@ impl Band<'_> {
             });
             let part_length = product.part;
             let parts = steps.div_ceil(part_length.max(1)).max(1);
-            try_for_each_chunk(device, tiles * parts, |task| {
+            device.try_for_each_chunk(tiles * parts, |task| {
                 let (tile, part) = (task / parts, task % parts);
                 // SAFETY: the caller's promise; everything was packed.
                 unsafe { shared.get().sum(device, tile, tiles * part + tile, [first, part * part_length, steps]) }
@@ -435,6 +431,8 @@ impl Band<'_> {
                 b_count: columns.1.div_ceil(b_width),
                 steps: product.part.min(steps - step),
                 sums,
+                sums_row: columns.1.next_multiple_of(b_width),
+                add: false,
             };
             product::multiply(device.level(), product.arithmetic, panels);
             if self.partial.is_none() {
@@ -500,17 +498,6 @@ impl Band<'_> {
         // SAFETY: the caller's promise.
         unsafe { product::store(device.level(), product.arithmetic, results) };
     }
-}
-
-/// As [`CpuDevice::for_each_chunk`], for work that can fail.
-fn try_for_each_chunk(device: CpuDevice, count: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-    let outcome = Mutex::new(Ok(()));
-    device.for_each_chunk(count, |chunk| {
-        if let Err(error) = work(chunk) {
-            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
-        }
-    });
-    outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

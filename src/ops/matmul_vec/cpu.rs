@@ -282,7 +282,7 @@ impl Plan {
             columns: self.columns_per_task.min(self.k - column),
             x: std::ptr::null(),
             cached: self.vectors_per_task > 1
-                || self.n.saturating_mul(self.k).saturating_mul(self.dtypes[0].size()) <= CACHED,
+                || self.n.saturating_mul(self.k).saturating_mul(self.outer.count() * self.dtypes[0].size()) <= CACHED,
         };
         let mut sums = MaybeUninit::<[T::Sum; ROWS]>::uninit();
         for vector in first_vector..self.vectors.count().min(first_vector + self.vectors_per_task) {

@@ -372,11 +372,11 @@ unsafe fn add_columns<V: Simd, E: Element, const C: usize>(
             i += V::LANES;
         }
         if i < len {
-            let mut sum = V::load_f32_tail(sums.add(i), len - i);
-            for c in 0..C {
+            let mut sum = E::load_tail::<V>(columns[0].add(i), len - i).mul(V::splat(x[0]));
+            for c in 1..C {
                 sum = E::load_tail::<V>(columns[c].add(i), len - i).fma(V::splat(x[c]), sum);
             }
-            sum.store_f32_tail(sums.add(i), len - i);
+            V::load_f32_tail(sums.add(i), len - i).add(sum).store_f32_tail(sums.add(i), len - i);
         }
     }
 }
