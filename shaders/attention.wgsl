@@ -24,7 +24,6 @@
 @group(0) @binding(1) var<storage, read> k_data: array<k_Stored>;
 @group(0) @binding(2) var<storage, read> v_data: array<v_Stored>;
 @group(0) @binding(3) var<storage, read> mask_data: array<u32>;
-@group(0) @binding(4) var<storage, read> lengths_data: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 128u;
@@ -49,11 +48,10 @@ override STAGE: u32 = 512u;
 // Whether the widths are whole steps and slices.
 override WHOLE: bool = false;
 override SOFTCAP: bool = false;
-// Whether every batch has its own number of keys.
-override LENGTHS: bool = false;
 // Whether sums over a part of the keys are written, for attention_merge.
 override PARTIAL: bool = false;
 
+//! import {LENGTHS}
 //! import attention/scores
 //! import {MASK_DTYPE} as mask
 //! import {MASK}
@@ -111,8 +109,7 @@ fn main(
     let v_start = params.v_offset + batch * params.v_batch + head / params.group * params.v_head;
     let mask_start = params.mask_offset + batch * params.mask_batch + head * params.mask_head;
 
-    var length = params.keys;
-    if (LENGTHS) { length = min(length, lengths_data[batch]); }
+    let length = keys_that_count(batch);
     let last_row = min(first_row + BLOCK_ROWS, params.queries) - 1u;
     let seen_first = seen(first_row, length);
     let seen_last = seen(last_row, length);

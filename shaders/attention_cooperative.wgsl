@@ -26,7 +26,6 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(1) var<storage, read> k_data: array<k_Stored>;
 @group(0) @binding(2) var<storage, read> v_data: array<v_Stored>;
 @group(0) @binding(3) var<storage, read> mask_data: array<u32>;
-@group(0) @binding(4) var<storage, read> lengths_data: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out_data: array<out_Stored>;
 
 // Subgroups have 32 invocations.
@@ -45,11 +44,10 @@ override PROBABILITIES: u32 = 640u;
 // Whether the next keys and values are loaded into registers meanwhile.
 override AHEAD: bool = true;
 override SOFTCAP: bool = false;
-// Whether every batch has its own number of keys.
-override LENGTHS: bool = false;
 // Whether sums over a part of the keys are written, for attention_merge.
 override PARTIAL: bool = false;
 
+//! import {LENGTHS}
 //! import attention/scores
 //! import {MASK_DTYPE} as mask
 //! import {MASK}
@@ -109,8 +107,7 @@ fn main(
     let k_start = params.k_offset + batch * params.k_batch + key_head * params.k_head;
     let v_start = params.v_offset + batch * params.v_batch + key_head * params.v_head;
 
-    var length = params.keys;
-    if (LENGTHS) { length = min(length, lengths_data[batch]); }
+    let length = keys_that_count(batch);
     let seen_first = seen(first_row / params.group, length);
     let seen_last = seen(last_row / params.group, length);
     // Keys that some of these queries see, and keys that all of them see.

@@ -21,7 +21,6 @@
 @group(0) @binding(1) var<storage, read> k_data: array<k_Stored>;
 @group(0) @binding(2) var<storage, read> v_data: array<v_Stored>;
 @group(0) @binding(3) var<storage, read> mask_data: array<u32>;
-@group(0) @binding(4) var<storage, read> lengths_data: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 256u;
@@ -38,8 +37,6 @@ override K_QUADS: u32 = 4u;
 override V_QUADS: u32 = 4u;
 override Q_ROWS: u32 = 1u;
 override SOFTCAP: bool = false;
-// Whether every batch has its own number of keys.
-override LENGTHS: bool = false;
 // Whether sums over a part of the keys are written, for attention_merge.
 override PARTIAL: bool = false;
 // Whether teams lie in subgroups. Otherwise they share workgroup memory, and take turns.
@@ -48,6 +45,7 @@ override SUBGROUPS: bool = false;
 override TEAM_STATS: u32 = 16u;
 override TEAM_SUMS: u32 = 256u;
 
+//! import {LENGTHS}
 //! import attention/scores
 //! import {MASK_DTYPE} as mask
 //! import {MASK}
@@ -90,8 +88,7 @@ fn main(
     let k_start = params.k_offset + batch * params.k_batch + key_head * params.k_head;
     let v_start = params.v_offset + batch * params.v_batch + key_head * params.v_head;
 
-    var length = params.keys;
-    if (LENGTHS) { length = min(length, lengths_data[batch]); }
+    let length = keys_that_count(batch);
     let seen_first = seen(first_row / params.group, length);
     let seen_last = seen((min(first_row + BLOCK_ROWS, rows) - 1u) / params.group, length);
     let begin = max(seen_first.x, i32(split * params.chunk));

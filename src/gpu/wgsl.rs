@@ -101,6 +101,8 @@ pub const MODULES: &[(&str, &str)] = modules![
     "accumulate/exponentials",
     "accumulate/squares",
     "attention/params",
+    "attention/lengths",
+    "attention/one_length",
     "attention/scores",
     "attention/fetch_quads",
     "attention/fetch_elements",

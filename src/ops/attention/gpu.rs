@@ -708,6 +708,7 @@ impl Variant {
             Some(dtype) => ("mask/added", dtype),
         };
         let mut slots = vec![
+            ("LENGTHS", Slot::module(if self.lengths { "attention/lengths" } else { "attention/one_length" })),
             ("MASK", Slot::module(mask.0)),
             ("MASK_DTYPE", Slot::module(dtype_module(mask.1))),
             ("OUT", Slot::module(dtype_module(self.out))),
@@ -723,8 +724,7 @@ impl Variant {
         let mut counts = |names: &[(&'static str, u32)]| {
             slots.extend(names.iter().map(|&(name, count)| (name, Slot::Text(count.to_string()))));
         };
-        let mut constants =
-            vec![("SOFTCAP", flag(self.softcap)), ("LENGTHS", flag(self.lengths)), ("PARTIAL", flag(self.partial))];
+        let mut constants = vec![("SOFTCAP", flag(self.softcap)), ("PARTIAL", flag(self.partial))];
         let source = match self.way {
             Way::Blocks(index) => {
                 let blocks = &BLOCKS[index];
