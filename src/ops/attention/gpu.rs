@@ -573,10 +573,18 @@ impl Way {
                 }
             }
         }
-        let narrow = dv <= 64;
+        // Narrow values leave a block of its usual width half empty, and few queries one of its usual height.
+        let (narrow, few) = (dv <= 64, piece.queries <= 32);
         BLOCKS
             .iter()
-            .position(|blocks| blocks.fits(caps) && (blocks.quads == 1) == (narrow && blocks.across == 16))
+            .position(|blocks| {
+                let suits = if few {
+                    blocks.block_rows() <= 32
+                } else {
+                    (blocks.quads == 1) == (narrow && blocks.across == 16)
+                };
+                suits && blocks.fits(caps)
+            })
             .map(Self::Blocks)
             .ok_or_else(|| Error::Device(format!("{NAME}: workgroups of this device are too small")))
     }
@@ -682,7 +690,7 @@ impl Variant {
 
     fn key(&self) -> u64 {
         let (shape, whole) = self.shape();
-        let mask = self.mask.map_or(7, |dtype| dtype as u64);
+        let mask = self.mask.map_or(15, |dtype| dtype as u64);
         let bits = [
             self.quads[0],
             self.quads[1],
@@ -695,7 +703,7 @@ impl Variant {
         ];
         let bits = bits.iter().fold(0, |key, &bit| key << 1 | u64::from(bit));
         let dtypes = self.dtypes.iter().fold(self.out as u64, |key, &dtype| key << 3 | dtype as u64);
-        KEY | (((shape << 16 | self.way.key()) << 3 | mask) << 12 | dtypes) << 8 | bits
+        KEY | (((shape << 16 | self.way.key()) << 4 | mask) << 12 | dtypes) << 8 | bits
     }
 
     fn spec(&self) -> Spec {

@@ -410,13 +410,11 @@ impl Way {
                 return way;
             }
         }
-        let ways = [[16, 16], [8, 8], [4, 4]].map(|threads| Self::Tiles { threads });
-        let mut possible = ways.into_iter().filter(|way| way.fits(caps));
-        possible
-            .clone()
-            .find(|way| way.tiles(product) >= BUSY)
-            .or(possible.next_back())
-            .expect("the smallest tile fits")
+        let mut possible =
+            [[16, 16], [8, 8]].map(|threads| Self::Tiles { threads }).into_iter().filter(|way| way.fits(caps));
+        let best = possible.clone().find(|way| way.tiles(product) >= BUSY).or(possible.next_back());
+        // Every device takes 16 invocations.
+        best.unwrap_or(Self::Tiles { threads: [4, 4] })
     }
 
     /// Whether a device has invocations and workgroup memory enough.
