@@ -87,6 +87,19 @@ def device(request):
     return request.param.device
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests marked `uncapped` run on GPUs only as these are: where capabilities decide nothing that is tested, compiling
+    large kernels for each of them takes a software GPU too long."""
+    capped = {item for item in items if item.get_closest_marker("uncapped") and _is_capped_gpu(item)}
+    if capped:
+        config.hook.pytest_deselected(items=list(capped))
+        items[:] = [item for item in items if item not in capped]
+
+
+def _is_capped_gpu(item):
+    return item.callspec.params["device"] in set(CAPPED_GPUS) - set(GPUS)
+
+
 @pytest.fixture(scope="session", params=[*GPUS, Variant("cpu")], ids=str)
 def plain_device(request):
     """Every device as it is."""

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import basic_indices, mutually_broadcastable_shapes
 
@@ -49,6 +49,7 @@ def assert_matmul(device, a, b):
 # Types
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize("dtype", DTYPES[:-1], ids=str)
 def test_in_numbers(device, dtype):
     a = gk.asarray([[1, 2, 3], [4, 5, 6]], dtype, device=device)
@@ -58,6 +59,7 @@ def test_in_numbers(device, dtype):
         assert got.tolist() == [[4, 7], [10, 16]]
 
 
+@pytest.mark.uncapped
 def test_bools(device):
     """Whether a sum of products is not 0: "or" of "and"."""
     a, b = sample(BOOL, (17, 33), 1) & sample(BOOL, (17, 33), 2), sample(BOOL, (33, 9), 3) & sample(BOOL, (33, 9), 4)
@@ -65,6 +67,7 @@ def test_bools(device):
     check(device, "matmul", np.ones((2, 256), bool), np.ones((256, 2), bool))
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(("left", "right"), PAIRS)
 def test_every_pair_of_dtypes(device, left, right):
     a, b = sample(left, (5, 37), 1), sample(right, (37, 6), 2)
@@ -78,6 +81,7 @@ def test_every_pair_of_dtypes(device, left, right):
             assert word in str(caught.value)
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(("left", "right"), list(itertools.product(FLOATS, FLOATS)), ids=str)
 @pytest.mark.parametrize("shape", [(65, 130, 67), (32, 64, 32)], ids=str)
 def test_mixed_floats_in_tiles(device, left, right, shape):
@@ -88,6 +92,7 @@ def test_mixed_floats_in_tiles(device, left, right, shape):
         assert_matmul(device, lay_out(a, of_a), lay_out(b, of_b))
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 def test_integers_wrap_around(device, dtype):
     high = np.iinfo(dtype).max
@@ -107,6 +112,7 @@ def test_narrow_floats_are_summed_in_float32(device, dtype):
     assert (matmul(a, b, device) == np.float16(2.0**-9 + 2.0**-20)).all()
 
 
+@pytest.mark.uncapped
 def test_float16_that_is_too_large(device):
     """Sums beyond 65504 are infinite, but not if they come back."""
     a = np.zeros((17, 40), FLOAT16)
@@ -118,6 +124,7 @@ def test_float16_that_is_too_large(device):
     assert (got[3:] == 0).all()
 
 
+@pytest.mark.uncapped
 @floats
 @pytest.mark.parametrize("shape", [(6, 37, 5), (70, 70, 70)], ids=str)
 def test_special_values_stay_in_their_rows_and_columns(device, dtype, shape):
@@ -151,6 +158,7 @@ def test_what_lies_beside_a_view_has_no_part(device):
 # Shapes
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(
     ("a", "b"),
     [
@@ -195,6 +203,7 @@ def test_square_matrices(device, size):
             assert_matmul(device, lay_out(a, of_a), lay_out(b, of_b))
 
 
+@settings(max_examples=10)
 @given(
     leading=mutually_broadcastable_shapes(num_shapes=2, max_dims=3, min_side=0, max_side=3),
     sizes=st.tuples(*[st.one_of(st.integers(1, 20), st.sampled_from((31, 33, 64, 65, 66, 129)))] * 3),
@@ -208,6 +217,7 @@ def test_leading_axes_broadcast(device, leading, sizes, dtypes, data):
     check(device, "matmul", a, b)
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(
     ("a", "b"),
     [
@@ -238,6 +248,7 @@ def test_nothing_to_multiply(device, a, b):
 # Layouts
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(("dtype", "layout"), LAID_OUT)
 def test_layouts(device, dtype, layout):
     """Each layout of either matrix, beside a dense one and beside its like."""
@@ -248,6 +259,7 @@ def test_layouts(device, dtype, layout):
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16, BFLOAT16, INT8], ids=str)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_views_of_tensors(device, dtype, data):
     """Any views of two or more axes are matrices, whatever their offsets and strides."""
@@ -260,6 +272,7 @@ def test_views_of_tensors(device, dtype, data):
     assert_right("matmul", got.numpy(), store[index], other[key], device=device)
 
 
+@pytest.mark.uncapped
 @floats
 @pytest.mark.parametrize("shape", [(70, 65, 130), (64, 128, 64), (1, 129, 66), (66, 129, 1), (130, 3, 70)], ids=str)
 def test_transposed_tensors(device, dtype, shape):
@@ -327,6 +340,7 @@ def test_out_of_every_layout(device, dtype, shape):
         assert (got == 9).all()
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16], ids=str)
 def test_out_is_an_operand(device, dtype):
     """As if the operands had been copied first."""
@@ -343,6 +357,7 @@ def test_out_is_an_operand(device, dtype):
 # The operator
 
 
+@pytest.mark.uncapped
 def test_the_operator_beside_ndarrays(device):
     """Whichever side the tensor is on, and for vectors, matrices and stacks."""
     for a, b in (
@@ -361,6 +376,7 @@ def test_the_operator_beside_ndarrays(device):
             assert_right("matmul", got.numpy(), left, right, device=device)
 
 
+@pytest.mark.uncapped
 def test_the_operator_beside_lists_and_numbers(device):
     t = gk.asarray([[1.0, 2.0], [3.0, 4.0]], device=device)
     for number in (2, 2.0, True, np.float32(2)):
@@ -374,6 +390,7 @@ def test_the_operator_beside_lists_and_numbers(device):
             thing @ t
 
 
+@pytest.mark.uncapped
 def test_the_operator_in_place(device):
     t = before = gk.asarray([[1.0, 2.0], [3.0, 4.0]], device=device)
     t @= gk.asarray([[0.0, 1.0], [1.0, 0.0]], device=device)
@@ -429,6 +446,12 @@ def test_matrices_larger_than_a_binding_of_64_kib(device, dtype):
         a, b = cycle(dtype, (m, k)), cycle(dtype, (k, n))[::-1].copy()
         assert_matmul(device, a, b)
         assert_matmul(device, lay_out(a, "F"), lay_out(b, "F"))
+
+
+def test_many_matrices_of_several_tiles(device):
+    """So many that a GPU gets the largest tiles it can hold, and beyond their edges."""
+    for dtype in (FLOAT32, FLOAT16):
+        assert_matmul(device, sample(dtype, (200, 65, 20), 1), sample(dtype, (200, 20, 130), 2))
 
 
 def test_many_small_matrices(device):
@@ -498,6 +521,7 @@ def test_one_matrix_and_many_vectors(device, count):
             assert_right("matmul", gk.matmul(tensors[1], tensors[0].T).numpy(), x, w.T, device=device)
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize("layout", ["F", "permuted", "reversed", "step", "broadcast"])
 def test_layouts_of_many_vectors(device, layout):
     for dtype in (FLOAT32, FLOAT16):
@@ -525,6 +549,7 @@ def test_many_vectors_longer_than_a_binding(device, dtype):
 # Errors
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(
     ("a", "b"),
     [
@@ -557,6 +582,7 @@ def test_shapes_that_do_not_fit(device, a, b):
                 left @ right
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(("a", "b", "which"), [((2, 3), (), "b"), ((), (3, 4), "a"), ((), (), "a")], ids=str)
 def test_single_numbers(device, a, b, which):
     operands = np.zeros(a, np.float32), np.zeros(b, np.float32)
@@ -565,6 +591,7 @@ def test_single_numbers(device, a, b, which):
             gk.matmul(*a_and_b, device=device)
 
 
+@pytest.mark.uncapped
 @pytest.mark.parametrize(
     ("out", "error"),
     [
@@ -582,6 +609,7 @@ def test_a_wrong_out_is_refused_and_left_alone(device, out, error):
     assert not out.any()
 
 
+@pytest.mark.uncapped
 def test_dtypes_without_a_common_one_leave_out_alone(device):
     out = gk.full((2, 2), 7, "int32", device=device)
     with pytest.raises(gk.DTypeError, match="matmul"):

@@ -539,6 +539,11 @@ impl Blocks {
     }
 }
 
+/// With several rows decoded together, registers are better spent on keys than on queries.
+const fn queries_are_shared(rows: u32) -> bool {
+    rows > 2
+}
+
 /// Columns of values that a workgroup with cooperative matrices computes at most, in matrices of 16.
 const MOST_MATRICES: usize = 8;
 
@@ -601,8 +606,14 @@ impl Way {
             return None;
         }
         let workgroup = most.max(wanted);
+        let per_lane = quads.div_ceil(wanted);
+        let bytes = |rows: u32| {
+            // The sums of all teams and their account, what is reduced, and the queries.
+            let queries = if queries_are_shared(rows) { rows * per_lane * wanted } else { 1 };
+            16 * (rows * per_lane * workgroup + workgroup + queries) + 8 * rows * (workgroup / wanted)
+        };
         let mut together = (rows.next_power_of_two() as u32).min(8);
-        while 16 * quads.div_ceil(wanted) * together * workgroup + 16 * workgroup + 1024 > caps.shared {
+        while bytes(together) > caps.shared {
             if together == 1 {
                 return None;
             }
@@ -790,8 +801,7 @@ impl Variant {
             }
             Way::Decoding { lanes, workgroup, rows, subgroups } => {
                 let (k_quads, v_quads) = ((shape / 16) as u32, (shape % 16) as u32);
-                // With several rows, registers are better spent on keys than on queries.
-                let (teams, shared) = (workgroup / lanes, rows > 2);
+                let (teams, shared) = (workgroup / lanes, queries_are_shared(rows));
                 counts(&[("ROWS", rows), ("STEPS", STEPS), ("K_QUADS", k_quads), ("V_QUADS", v_quads)]);
                 slots.push((
                     "STEP_TYPES",
