@@ -88,8 +88,8 @@ def device(request):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests marked `uncapped` run on GPUs only as these are: where capabilities decide nothing that is tested, compiling
-    large kernels for each of them takes a software GPU too long."""
+    """Tests marked `uncapped` run on GPUs only as these are: where capabilities decide nothing that is tested, to
+    compile large kernels for each of them takes a software GPU too long."""
     capped = {item for item in items if item.get_closest_marker("uncapped") and _is_capped_gpu(item)}
     if capped:
         config.hook.pytest_deselected(items=list(capped))

@@ -113,7 +113,7 @@ impl PyDevice {
 
     /// The same hardware with lowered capabilities, for testing how kernels do on poorer devices.
     ///
-    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-immediates``, ``-timestamps``,
+    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-coop``, ``-immediates``, ``-timestamps``,
     /// ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``, ``shared=``, ``workgroup=64``, ``groups=``.
     /// The CPU: ``simd=avx512|avx2|neon|scalar``, ``threads=1``.
     ///
