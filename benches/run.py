@@ -186,7 +186,12 @@ def machine() -> dict[str, Any]:
         name = names[0] if names else name
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {"cpu": name, "cores": CORES, "memory_bytes": memory, "system": f"{platform.system()} {platform.machine()} {'-'.join(platform.libc_ver())}"}
+    return {
+        "cpu": name,
+        "cores": CORES,
+        "memory_bytes": memory,
+        "system": f"{platform.system()} {platform.machine()} {'-'.join(platform.libc_ver())}",
+    }
 
 
 def commit() -> str:

@@ -487,12 +487,11 @@ impl Way {
         let turned = if self.turns(product) { product.transposed() } else { *product };
         let tiles = self.tiles(&turned);
         let (wanted, least): (usize, usize) = match self {
-            Self::Narrow { lanes, .. } => {
-                let tasks = tiles;
-                match lanes {
-                    None => ((1_usize << 17).div_ceil(tasks), 64),
-                    Some(_) => (4096_usize.div_ceil(tasks), 1024),
-                }
+            // So many invocations keep enough loads under way.
+            Self::Narrow { lanes: None, .. } => ((1_usize << 17).div_ceil(tiles), 64),
+            Self::Narrow { lanes: Some(lanes), .. } => {
+                let each = lanes.workgroup() as usize / lanes.rows();
+                ((1_usize << 16).div_ceil(tiles * each), 1024)
             }
             _ => (BUSY.div_ceil(tiles), LEAST_CHUNK),
         };
