@@ -222,8 +222,9 @@ impl Kernel for Weigh {
             for i in whole..count {
                 most = scores.add(i).read().max(most);
             }
-            let base = V::splat(if most == f32::NEG_INFINITY { 0.0 } else { -most * std::f32::consts::LOG2_E });
-            let weigh = |score: V| exp2(score.fma(V::splat(std::f32::consts::LOG2_E), base));
+            // Subtracted before anything is multiplied: masks of -1e30 have to leave equal scores equal.
+            let base = V::splat(if most == f32::NEG_INFINITY { 0.0 } else { most });
+            let weigh = |score: V| exp2(score.sub(base).mul(V::splat(std::f32::consts::LOG2_E)));
             change::<V>(scores, count, weigh);
             let mut total = 0.0;
             for first in (0..count).step_by(BLOCK) {

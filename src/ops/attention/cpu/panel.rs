@@ -87,15 +87,15 @@ impl Kernel for Weigh {
                     key += 1;
                 }
                 let new = rows[0].max(rows[1]).max(rows[2].max(rows[3]));
-                let base = base(new, factor);
+                let base = base(new);
                 let mut sum = V::splat(0.0);
                 for key in 0..self.keys {
                     let place = scores.add(key * self.width);
-                    let weight = exp2(V::load_f32(place).fma(factor, base));
+                    let weight = exp2(V::load_f32(place).sub(base).mul(factor));
                     weight.store_f32(place);
                     sum = sum.add(weight);
                 }
-                let keep = exp2(old.fma(factor, base));
+                let keep = exp2(old.sub(base).mul(factor));
                 new.store_f32(largest);
                 let total = self.state.add(self.width + column);
                 V::load_f32(total).fma(keep, sum).store_f32(total);
@@ -110,12 +110,11 @@ impl Kernel for Weigh {
     }
 }
 
-/// What a score times the factor is compared with: the largest, turned around. Where nothing was seen yet it is zero,
-/// so that hidden scores have no weight.
+/// What scores are compared with: the largest. Where nothing was seen yet it is zero, so that hidden scores have no
+/// weight. It is subtracted before anything is multiplied: masks of -1e30 have to leave equal scores equal.
 #[inline(always)]
-fn base<V: Simd>(largest: V, factor: V) -> V {
-    let none = largest.equal(V::splat(f32::NEG_INFINITY));
-    V::select(none, V::splat(0.0), largest.mul(factor).neg())
+fn base<V: Simd>(largest: V) -> V {
+    V::select(largest.equal(V::splat(f32::NEG_INFINITY)), V::splat(0.0), largest)
 }
 
 /// Adds one state to another.
@@ -141,8 +140,8 @@ impl Kernel for Merge {
                 let (into, from) = (self.into.add(column), self.from.add(column));
                 let (a, b) = (V::load_f32(into), V::load_f32(from));
                 let largest = a.max(b);
-                let base = base(largest, factor);
-                let [keep, take] = [a, b].map(|score| exp2(score.fma(factor, base)));
+                let base = base(largest);
+                let [keep, take] = [a, b].map(|score| exp2(score.sub(base).mul(factor)));
                 largest.store_f32(into);
                 for row in 1..self.rows + 2 {
                     let place = into.add(row * self.width);
