@@ -266,7 +266,7 @@ mod tests {
             (1e-320, bf16, 0),
             (1e300, bf16, 0x7f80),
             (f64::NEG_INFINITY, f16, 0xfc00),
-            (65519.999_999_999, f16, 0x7bff),
+            (65_519.999_999_999, f16, 0x7bff),
         ] {
             assert_eq!(Scalar::Float(value).to_bytes(dtype), u32::to_le_bytes(bits), "{value:e} {dtype}");
         }

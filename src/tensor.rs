@@ -149,7 +149,7 @@ impl Tensor {
         };
         let (a, b) = (&self.layout, &other.layout);
         let alike = self.dtype == other.dtype && a.shape == b.shape && a.strides == b.strides;
-        self.may_overlap(other) && !(alike && !a.reaches_itself(b.offset + apart - a.offset))
+        self.may_overlap(other) && (!alike || a.reaches_itself(b.offset + apart - a.offset))
     }
 
     /// Whether both are the very same elements in the same order.
