@@ -444,6 +444,10 @@ class Jax(Engine):
             raise Unsupported(operation)
         jitted = self.jax.jit(self.operations[operation])
         inputs = [self.jax.device_put(array) for array in arrays]
+        try:
+            jitted(*inputs)
+        except ValueError as error:  # its attention of float16 does not run on CPUs
+            raise Unsupported(operation) from error
         return lambda: jitted(*inputs).block_until_ready()
 
 
