@@ -122,7 +122,7 @@ fn main(
             out_store_four(place, params.out_row, first, params.rows, out_Native(scaled(sums)));
         }
         // The next sums go through the same workgroup memory.
-        if (ROW_LANES == WORKGROUP) { workgroupBarrier(); }
+        workgroupBarrier();
     }
     //! end
     //! end

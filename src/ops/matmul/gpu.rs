@@ -283,8 +283,10 @@ impl<'a> Product<'a> {
             caps.alignment,
         );
         let chunk = this.inner.div_ceil(splits).next_multiple_of(4);
-        let along =
-            [(&this.a, this.rows), (&this.b, this.columns)].map(|(side, outer)| side.along_inner(outer, this.inner));
+        let along = match way {
+            Way::Narrow { lanes, .. } => [lanes.is_some(), true],
+            _ => [this.a.along_inner(this.rows, this.inner), this.b.along_inner(this.columns, this.inner)],
+        };
         let quads = [
             this.a.in_quads(a.offset, along[0], this.rows, this.inner),
             this.b.in_quads(b.offset, along[1], this.columns, this.inner),
