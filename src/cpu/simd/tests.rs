@@ -260,3 +260,46 @@ fn names_are_unique() {
     }
     assert_eq!(Level::available().last(), Some(&Level::Scalar));
 }
+
+/// Products of pairs, against sums of exact products.
+struct Dots(&'static str);
+
+impl Kernel for Dots {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let value = |i: usize, seed: f32| bf16::from_f32(((i as f32 + seed) * 0.7).sin() * 3.0);
+        let a: [bf16; 2 * MAX_LANES] = std::array::from_fn(|i| value(i, 1.0));
+        let b: [bf16; 2 * MAX_LANES] = std::array::from_fn(|i| value(i, 5.0));
+        let mut sums: [f32; MAX_LANES] = std::array::from_fn(|i| i as f32 - 7.5);
+        // SAFETY: the arrays take any vector.
+        unsafe {
+            let [x, y] = [&a, &b].map(|pairs| V::load_f32(pairs.as_ptr().cast()));
+            x.dot_bf16(y, V::load_f32(sums.as_ptr())).store_f32(sums.as_mut_ptr());
+        }
+        for (lane, &got) in sums.iter().enumerate().take(V::LANES) {
+            let products = [2 * lane, 2 * lane + 1].map(|i| a[i].to_f64() * b[i].to_f64());
+            let want = lane as f64 - 7.5 + products[0] + products[1];
+            assert!((f64::from(got) - want).abs() < 4e-6, "{}: {got} in lane {lane}, not {want}", self.0);
+        }
+    }
+}
+
+#[test]
+fn pairs_are_multiplied_and_added() {
+    /// Levels without the instruction.
+    struct Plain(&'static str);
+    impl Kernel for Plain {
+        type Output = ();
+        #[inline(always)]
+        fn run<V: Simd>(self) {
+            if V::LANES < MAX_LANES {
+                Dots(self.0).run::<V>();
+            }
+        }
+    }
+    on_every_level(Plain);
+    for level in Level::available().into_iter().filter(|level| level.has_dots()) {
+        level.run_dots(Dots(level.name()));
+    }
+}

@@ -18,6 +18,9 @@ use crate::dtype::DType;
 
 /// How many bytes of a row are fetched in advance.
 const AHEAD: usize = 16 << 10;
+/// Columns of at most so many bytes that come from memory are read one by one: memory likes one stream, but of long
+/// columns eight together need fewer sums.
+const SHORT_COLUMN: usize = 2 << 10;
 /// How many products are added one after another in `f32`.
 const CHAIN: usize = 32;
 
@@ -302,14 +305,15 @@ impl<E: Element> Kernel for ByColumns<'_, E> {
         let Self(part, totals, _) = self;
         let mut sums = MaybeUninit::<[f32; ROWS]>::uninit();
         let sums = sums.as_mut_ptr().cast::<f32>();
+        let group = if !part.cached && part.rows * size_of::<E>() <= SHORT_COLUMN { 1 } else { GROUP };
         // SAFETY: the promise to `float_sums`; a part has at most `ROWS` rows.
         unsafe {
             clear(totals, part.rows);
             let mut column = 0;
             while column < part.columns {
-                let end = part.columns.min(column + CHAIN * GROUP);
+                let end = part.columns.min(column + CHAIN * group);
                 clear(sums, part.rows);
-                while column + GROUP <= end {
+                while group == GROUP && column + GROUP <= end {
                     let mut columns = [std::ptr::null::<E>(); GROUP];
                     for (i, place) in columns.iter_mut().enumerate() {
                         *place = part.w.wrapping_offset((column + i) as isize * part.across).cast();
