@@ -171,7 +171,7 @@ pub(super) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
     Ok(())
 }
 
-impl<'a> Product<'a> {
+impl Product<'_> {
     /// The same result as the product of the operands turned around.
     fn transposed(self) -> Self {
         Self {
