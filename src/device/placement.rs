@@ -79,7 +79,7 @@ pub fn explain(name: &str, shapes: &str, work: &Work) -> Result<String> {
     let GpuSeconds { moving, computing } = gpu_seconds(work, kind);
     let _ =
         write!(text, "{who}: about {:.3?}, {:.3?} of it to move the arrays", time(moving + computing), time(moving));
-    if chosen.kind() == Kind::Cpu && moving + computing < seconds {
+    if seconds < WORTH_LOOKING && moving + computing < seconds {
         text += "\nwork this short looks for no GPU";
     }
     Ok(text)

@@ -16,14 +16,14 @@ pub struct Work {
 
 /// Operations besides the elementwise ones: how the result's size follows from the operands, and the arithmetic for
 /// each element of the first of them. Of matrices, it is the arithmetic for each element and each row or column that
-/// it meets.
+/// it meets; a multiplication with an addition counts as half an operation, since nothing runs as fast.
 const OTHERS: &[(&str, Output, f64)] = &[
     ("all", Output::Small, 1.0),
     ("any", Output::Small, 1.0),
     ("argmax", Output::Small, 2.0),
     ("argmin", Output::Small, 2.0),
-    ("attention", Output::Same, 4.0),
-    ("attention_scores", Output::Scores, 2.0),
+    ("attention", Output::Same, 1.0),
+    ("attention_scores", Output::Scores, 0.5),
     ("concat", Output::Sum, 0.0),
     ("cumsum", Output::Same, 1.0),
     ("embedding", Output::Rows, 0.0),
@@ -31,8 +31,8 @@ const OTHERS: &[(&str, Output, f64)] = &[
     ("l2_norm", Output::Same, 4.0),
     ("layer_norm", Output::Same, 8.0),
     ("log_softmax", Output::Same, 30.0),
-    ("matmul", Output::Product, 2.0),
-    ("matmul_vec", Output::WithoutLastAxis, 2.0),
+    ("matmul", Output::Product, 0.5),
+    ("matmul_vec", Output::WithoutLastAxis, 0.5),
     ("max", Output::Small, 1.0),
     ("mean", Output::Small, 1.0),
     ("min", Output::Small, 1.0),
@@ -46,7 +46,7 @@ const OTHERS: &[(&str, Output, f64)] = &[
     ("sum", Output::Small, 1.0),
     ("take", Output::Rows, 0.0),
     ("var", Output::Small, 4.0),
-    ("weighted_sum", Output::Product, 2.0),
+    ("weighted_sum", Output::Product, 0.5),
 ];
 
 #[derive(Clone, Copy)]

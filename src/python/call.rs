@@ -316,7 +316,7 @@ fn no_axis(name: &str, axis: Any<'_, '_>, wanted: &str) -> PyErr {
 }
 
 /// Refuses the value of an argument.
-fn unfit(name: &str, label: &str, value: Any<'_, '_>, wanted: &str) -> PyErr {
+pub(super) fn unfit(name: &str, label: &str, value: Any<'_, '_>, wanted: &str) -> PyErr {
     let shown = if value.is_instance_of::<PyTensor>() || value.cast::<PyUntypedArray>().is_ok() {
         format!("a {}", value.get_type().name().map_or_else(|_| "tensor".into(), |kind| kind.to_string()))
     } else {
@@ -380,6 +380,12 @@ impl Given<'_, &'static str> {
             }
         }
     }
+}
+
+/// An argument that is a number or None.
+pub(super) fn optional_float_argument(name: &str, label: &str, value: Option<Any<'_, '_>>) -> PyResult<Option<f64>> {
+    let given = value.filter(|value| !value.is_none());
+    given.map(|value| Given::<f64>::Object(value.clone()).float(name, label)).transpose()
 }
 
 /// An argument that is an integer.

@@ -4,9 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use smallvec::SmallVec;
 
-use crate::error::{Error, Result};
 use crate::ops::{self, attention::Options};
-use crate::python::call::{Any, call_on_tensors};
+use crate::python::call::{Any, Given, call_on_tensors, optional_float_argument, unfit};
 
 /// How well queries match keys: ``scale * (q @ k.T)``, of ``q[..., heads, t, d]`` and ``k[..., heads, n, d]``.
 ///
@@ -24,10 +23,11 @@ fn attention_scores(
     py: Python<'_>,
     q: &Bound<'_, PyAny>,
     k: &Bound<'_, PyAny>,
-    scale: Option<f64>,
+    scale: Option<&Bound<'_, PyAny>>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let scale = optional_float_argument("attention_scores", "scale", scale)?;
     call_on_tensors(py, "attention_scores", &[(q, "q"), (k, "k")], out, device, |t, out| {
         ops::attention_scores(t[0], t[1], scale, out)
     })
@@ -80,10 +80,13 @@ const NAME: &str = "attention";
 /// array([[[2.],
 ///         [3.]]], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (
-    q, k, v, /, *, mask = None, causal = false, window = None, scale = None, softcap = None, kv_length = None,
-    out = None, device = None
-))]
+#[pyo3(
+    signature = (
+        q, k, v, /, *, mask = None, causal = Given::Default(false), window = None, scale = None, softcap = None,
+        kv_length = None, out = None, device = None
+    ),
+    text_signature = "(q, k, v, /, *, mask=None, causal=False, window=None, scale=None, softcap=None, kv_length=None, out=None, device=None)"
+)]
 #[expect(clippy::too_many_arguments, reason = "they are Python's")]
 fn attention(
     py: Python<'_>,
@@ -91,14 +94,17 @@ fn attention(
     k: &Bound<'_, PyAny>,
     v: &Bound<'_, PyAny>,
     mask: Option<&Bound<'_, PyAny>>,
-    causal: bool,
+    causal: Given<'_, bool>,
     window: Option<&Bound<'_, PyAny>>,
-    scale: Option<f64>,
-    softcap: Option<f64>,
+    scale: Option<&Bound<'_, PyAny>>,
+    softcap: Option<&Bound<'_, PyAny>>,
     kv_length: Option<&Bound<'_, PyAny>>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    let causal = causal.flag(NAME, "causal")?;
+    let scale = optional_float_argument(NAME, "scale", scale)?;
+    let softcap = optional_float_argument(NAME, "softcap", softcap)?;
     let window = window.filter(|window| !window.is_none()).map_or(Ok([None; 2]), window_argument)?;
     let lengths = kv_length.filter(|lengths| !lengths.is_none()).map(lengths_argument).transpose()?;
     let mut operands: SmallVec<[(Any<'_, '_>, &str); 4]> = SmallVec::from_slice(&[(q, "q"), (k, "k"), (v, "v")]);
@@ -114,36 +120,24 @@ fn attention(
 fn window_argument(window: Any<'_, '_>) -> PyResult<[Option<usize>; 2]> {
     let sides = window.extract::<(isize, isize)>().ok().filter(|&(left, right)| left >= -1 && right >= -1);
     let Some((left, right)) = sides else {
-        return Err(Error::Argument(format!(
-            "{NAME}: window={} must be two whole numbers (left, right), -1 where there is no limit",
-            shown(window)
-        ))
-        .into());
+        let wanted = "two whole numbers (left, right), -1 where there is no limit";
+        return Err(unfit(NAME, "window", window, wanted));
     };
     Ok([left, right].map(|side| usize::try_from(side).ok()))
 }
 
 /// `kv_length=`: a whole number, or a sequence of them.
 fn lengths_argument(lengths: Any<'_, '_>) -> PyResult<SmallVec<[usize; 4]>> {
-    let number = |number: Any<'_, '_>| -> Result<usize> {
-        let bool = number.is_instance_of::<PyBool>();
-        number.extract::<usize>().ok().filter(|_| !bool).ok_or_else(|| {
-            Error::Argument(format!(
-                "{NAME}: kv_length={} must be a whole number from 0 on, or one for each of the batch",
-                shown(lengths)
-            ))
-        })
+    let number = |number: Any<'_, '_>| {
+        let found = number.extract::<usize>().ok().filter(|_| !number.is_instance_of::<PyBool>());
+        found.ok_or_else(|| unfit(NAME, "kv_length", lengths, "a whole number from 0 on, or one for each of the batch"))
     };
     // What arrays and tensors hold, as a list or a number of Python's.
     let plain = if lengths.hasattr("tolist")? { lengths.call_method0("tolist")? } else { lengths.clone() };
     match plain.try_iter() {
-        Ok(items) => items.map(|item| Ok(number(&item?)?)).collect(),
+        Ok(items) => items.map(|item| number(&item?)).collect(),
         Err(_) => Ok(SmallVec::from_slice(&[number(&plain)?])),
     }
-}
-
-fn shown(value: Any<'_, '_>) -> String {
-    value.repr().map_or_else(|_| "this object".into(), |text| text.to_string())
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
