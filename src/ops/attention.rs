@@ -126,8 +126,7 @@ fn check_groups(heads: usize, key_heads: usize) -> Option<Option<usize>> {
     if heads == key_heads || key_heads == 1 || heads == 1 {
         return Some(None);
     }
-    // No heads at all are a multiple, too; their groups may be of any size.
-    (key_heads != 0 && heads.is_multiple_of(key_heads)).then(|| Some((heads / key_heads).max(1)))
+    (heads != 0 && key_heads != 0 && heads.is_multiple_of(key_heads)).then(|| Some(heads / key_heads))
 }
 
 /// Splits an axis in two, of which the second has length `inner`.
@@ -351,10 +350,10 @@ fn scale_of(name: &str, scale: Option<f64>, d: usize) -> Result<f32> {
 
 fn softcap_of(softcap: f64) -> Result<f32> {
     let cap = softcap as f32;
-    if cap.is_finite() && cap > 0.0 {
+    if cap.is_normal() && cap > 0.0 {
         Ok(cap)
     } else {
-        Err(Error::Argument(format!("{NAME}: softcap is {softcap}; it must be a finite float32 above 0")))
+        Err(Error::Argument(format!("{NAME}: softcap is {softcap}; it must be a float32 from 1.2e-38 to 3.4e38")))
     }
 }
 

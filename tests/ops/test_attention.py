@@ -481,6 +481,12 @@ def test_some_queries_of_30_011_keys(plain_device):
         assert_attention(plain_device, sample(dtype, (2, 5, 8), 1), keys, keys[:, ::-1], causal=True)
 
 
+def test_keys_and_partial_sums_larger_than_a_binding(device):
+    """Of 64 KiB: keys are cut, and the sums of their parts would not fit either if queries were not."""
+    for t, s, d in ((110, 1000, 64), (20, 5000, 32)):
+        assert_attention(device, *operands(FLOAT32, 1, 1, t, s, d))
+
+
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT16], ids=str)
 def test_many_queries_of_few_keys(device, dtype):
     assert_attention(device, *operands(dtype, 1, 1, 5_003, 3, 4))

@@ -448,6 +448,13 @@ def test_matrices_larger_than_a_binding_of_64_kib(device, dtype):
         assert_matmul(device, lay_out(a, "F"), lay_out(b, "F"))
 
 
+def test_elements_farther_apart_than_a_binding_of_4_kib(gpu):
+    """Every product is a part of its own."""
+    device = gpu.with_caps("binding=4KiB")
+    a = gk.ones((2, 40 * 2000), device=device)[:, ::2000]
+    assert (gk.matmul(a, gk.ones((40, 2), device=device)).numpy() == 40).all()
+
+
 def test_many_matrices_of_several_tiles(device):
     """So many that a GPU gets the largest tiles it can hold, and beyond their edges."""
     for dtype in (FLOAT32, FLOAT16):

@@ -39,6 +39,8 @@ const QUERIES: usize = 256;
 const KEYS: usize = 128;
 /// The most keys of a part, and the fewest if there are too few tasks otherwise.
 const PART: (usize, usize) = (1 << 14, 1 << 10);
+/// Parts of the keys are longer where their sums would take more than so many bytes.
+const MEMORY: usize = 256 << 20;
 /// As many tasks as this keep any number of cores busy.
 const TASKS: usize = 32;
 
@@ -195,6 +197,10 @@ impl<'a> Plan<'a> {
         if !plan.edits_all() {
             plan.factor *= options.scale;
         }
+        // What the parts have summed is kept until all are done.
+        let states = plan.blocks() * plan.panels() * plan.state() * size_of::<f32>();
+        let most = (MEMORY / states.max(1)).max(1);
+        plan.part = plan.part.max(s.div_ceil(most).next_multiple_of(KEYS));
         plan
     }
 
@@ -202,7 +208,8 @@ impl<'a> Plan<'a> {
     /// [`Plan::factor`].
     fn edits_all(&self) -> bool {
         let options = self.options;
-        options.mask.is_some() || options.softcap.is_some() || options.scale.is_nan() || options.scale <= 0.0
+        let factor = options.scale * std::f32::consts::LOG2_E;
+        options.mask.is_some() || options.softcap.is_some() || !factor.is_finite() || factor <= 0.0
     }
 
     /// The words of a panel's state: for each query the largest score and the sum of weights, and its sums of values.

@@ -9,7 +9,7 @@
 
 use crate::device::caps::Caps;
 use crate::dtype::{DType, Scalar};
-use crate::error::{Error, Result};
+use crate::error::{Bytes, Error, Result};
 use crate::gpu::pipeline::{Spec, shader_params};
 use crate::gpu::stream::Dispatch;
 use crate::gpu::wgsl::Slot;
@@ -95,6 +95,14 @@ impl Problem<'_> {
             )));
         }
         let caps = out.gpu_buffer().context().caps().clone();
+        if (d.max(dv) + 4) * 4 > room(&caps) {
+            return Err(Error::Shape(format!(
+                "{NAME}: q has shape {} and v {}; one row of them is more than the {} that this device can bind",
+                show(self.q.shape()),
+                show(self.v.shape()),
+                Bytes(caps.binding)
+            )));
+        }
         // Rows whose elements lie far apart would fill a binding alone.
         let near = |tensor: &Tensor| {
             let reach = (tensor.shape()[3].max(1) - 1) * tensor.layout().strides[3].unsigned_abs();
@@ -161,11 +169,13 @@ impl Piece<'_> {
     /// Computes it at once, or halves along the axis that makes it too large and does the same with both halves.
     fn cut(&self, out: &Tensor, caps: &Caps) -> Result<()> {
         let room = room(caps);
-        // Rows of partial results, in the worst case.
+        // Rows of partial results, of as many parts as the keys are cut into at least.
         let row = (out.shape()[3].next_multiple_of(4) + 4) * 4;
         let rows = self.batch() * self.heads() * self.queries;
+        let keys = self.keys().max(1);
+        let parts = keys.div_ceil(self.keys_that_fit(keys, room));
         let too_large = Self::span(&self.q) > room
-            || rows * row > room
+            || rows * row * parts > room
             || Self::span(out) > room
             || self.mask.as_ref().is_some_and(|mask| Self::span(&narrow(mask, 3, 0, 1)) > room);
         let of_heads = |tensor: &Tensor| Self::span(&narrow(tensor, 2, 0, 1.min(tensor.shape()[2]))) > room;

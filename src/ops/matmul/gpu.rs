@@ -219,7 +219,7 @@ impl Product<'_> {
         let mut part = fit([self.batches, self.rows, self.columns, self.inner], &operands, room);
         // The partial results of all parts of the inner axis are bound together, to be added up.
         let parts = self.inner.div_ceil(part[3]);
-        while parts > 1 && parts * part[..3].iter().product::<usize>() * 4 > room {
+        while parts > 1 && parts * part[..3].iter().product::<usize>() * 4 > room && part[..3] != [1; 3] {
             let longest = (0..3).max_by_key(|&axis| part[axis]).expect("there are three axes");
             part[longest] = halved(part[longest]);
         }
