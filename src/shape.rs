@@ -154,6 +154,15 @@ impl Layout {
         Ok(Self { shape: shape.into(), strides, offset: self.offset })
     }
 
+    /// The view with an axis of length 1 more.
+    #[must_use]
+    pub fn with_axis(&self, axis: usize) -> Self {
+        let mut view = self.clone();
+        view.shape.insert(axis, 1);
+        view.strides.insert(axis, 0);
+        view
+    }
+
     /// The view of the first index along an axis, without that axis.
     #[must_use]
     pub fn without(&self, axis: usize) -> Self {

@@ -14,6 +14,7 @@ use super::pipeline::Pipeline;
 use super::transfer::Uploads;
 use crate::device::caps::IMMEDIATE_BYTES;
 use crate::error::Result;
+use crate::shape::Layout;
 use crate::tensor::Tensor;
 
 /// A stretch of a buffer that a kernel sees.
@@ -29,12 +30,17 @@ pub(crate) struct Binding<'a> {
 impl<'a> Binding<'a> {
     /// What to bind of a tensor that has elements, and where in it the element at index zero is, counted in elements.
     pub(crate) fn window(tensor: &'a Tensor, alignment: u32) -> (Self, u32) {
-        let (low, high) = tensor.layout().reach().expect("a tensor with elements");
+        Self::window_of(tensor, tensor.layout(), alignment)
+    }
+
+    /// The same of some of its elements, which another layout of its storage has.
+    pub(crate) fn window_of(tensor: &'a Tensor, layout: &Layout, alignment: u32) -> (Self, u32) {
+        let (low, high) = layout.reach().expect("a layout with elements");
         let size = tensor.dtype().size() as u64;
         let offset = (low as u64 * size) & !(u64::from(alignment) - 1);
         let binding =
             Self { buffer: tensor.gpu_buffer(), offset, size: super::align_up((high as u64 + 1) * size - offset, 16) };
-        (binding, (tensor.layout().offset as u64 - offset / size) as u32)
+        (binding, (layout.offset as u64 - offset / size) as u32)
     }
 }
 

@@ -60,12 +60,8 @@ fn by_heads(
     multiply: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Result<()>,
 ) -> Result<Tensor> {
     let single = rows.shape().len() < matrices.shape().len();
-    let mut layout = rows.layout().clone();
-    if single {
-        layout.shape.insert(layout.shape.len() - 1, 1);
-        layout.strides.insert(layout.strides.len() - 1, 0);
-    }
-    let all_rows = rows.with_layout(layout);
+    let in_rows = |layout: &Layout| if single { layout.with_axis(layout.ndim() - 1) } else { layout.clone() };
+    let all_rows = rows.with_layout(in_rows(rows.layout()));
     let (&[ref rows_lead @ .., t, _], &[ref lead @ .., _, _]) = (all_rows.shape(), matrices.shape()) else {
         unreachable!("both have two axes or more")
     };
@@ -79,9 +75,7 @@ fn by_heads(
     let (mut row_layout, mut matrix_layout) = (all_rows.layout().clone(), matrices.layout().clone());
     if let Some(group) = groups {
         split_axis(&mut row_layout, rows_lead.len() - 1, group);
-        let axis = lead.len();
-        matrix_layout.shape.insert(axis, 1);
-        matrix_layout.strides.insert(axis, 0);
+        matrix_layout = matrix_layout.with_axis(lead.len());
     }
     let ends = |layout: &Layout| Shape::from_slice(&layout.shape[..layout.shape.len() - 2]);
     let common = broadcast_shapes(&ends(&row_layout), &ends(&matrix_layout), name, names).map_err(|_| fail())?;
@@ -102,11 +96,7 @@ fn by_heads(
             let whole: Shape = common.iter().chain(&layout.shape[layout.shape.len() - 2..]).copied().collect();
             layout.broadcast_to(&whole, name)
         };
-        let mut target = output.target.layout().clone();
-        if single {
-            target.shape.insert(target.shape.len() - 1, 1);
-            target.strides.insert(target.strides.len() - 1, 0);
-        }
+        let mut target = in_rows(output.target.layout());
         if groups.is_some() {
             let axis = target.shape.len() - 3;
             split_axis(&mut target, axis, common[common.len() - 1]);
@@ -297,12 +287,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &Options<'_>, out:
 
 /// The layout with an axis of heads, if it lacks one.
 fn of_heads(layout: &Layout) -> Layout {
-    let mut layout = layout.clone();
-    if layout.shape.len() == 2 {
-        layout.shape.insert(0, 1);
-        layout.strides.insert(0, 0);
-    }
-    layout
+    if layout.ndim() == 2 { layout.with_axis(0) } else { layout.clone() }
 }
 
 /// Floats of two axes or more, the first one perhaps of one, on one device.

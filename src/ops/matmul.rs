@@ -75,12 +75,7 @@ pub(crate) fn computable(operand: &Tensor, result: DType) -> Result<Tensor> {
 
 /// The tensor with an axis of length 1 more at `axis`, if it lacks one.
 fn with_axis(tensor: &Tensor, lacks: bool, axis: usize) -> Tensor {
-    let mut layout = tensor.layout().clone();
-    if lacks {
-        layout.shape.insert(axis, 1);
-        layout.strides.insert(axis, 0);
-    }
-    tensor.with_layout(layout)
+    if lacks { tensor.with_layout(tensor.layout().with_axis(axis)) } else { tensor.clone() }
 }
 
 /// Writes `scale` times the product of `a[..., m, k]` and `b[..., k, n]` to `out[..., m, n]`.

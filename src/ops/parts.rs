@@ -2,7 +2,6 @@
 
 use crate::device::caps::Caps;
 use crate::dtype::{DType, Kind};
-use crate::gpu::align_up;
 use crate::gpu::stream::Binding;
 use crate::gpu::wgsl::Slot;
 use crate::shape::Layout;
@@ -23,12 +22,8 @@ pub(super) fn window<'a>(
     alignment: u32,
 ) -> Window<'a> {
     let layout = Layout { shape: lengths.into(), strides: strides.into(), offset };
-    let (low, high) = layout.reach().expect("a piece has elements");
-    let size = tensor.dtype().size() as u64;
-    let start = (low as u64 * size) & !(u64::from(alignment) - 1);
-    let binding =
-        Binding { buffer: tensor.gpu_buffer(), offset: start, size: align_up((high as u64 + 1) * size - start, 16) };
-    Window { binding, offset: offset - (start / size) as isize }
+    let (binding, offset) = Binding::window_of(tensor, &layout, alignment);
+    Window { binding, offset: offset as isize }
 }
 
 /// About half of a length, so that whole groups of four stay together where there are several.

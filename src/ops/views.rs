@@ -49,11 +49,7 @@ pub fn expanded(name: &str, layout: &Layout, axis: isize) -> Result<Layout> {
     if layout.ndim() == MAX_AXES {
         return Err(Error::Shape(format!("{name}: more than the limit of {MAX_AXES} axes")));
     }
-    let axis = check_new_axis(name, axis, &layout.shape)?;
-    let mut view = layout.clone();
-    view.shape.insert(axis, 1);
-    view.strides.insert(axis, 0);
-    Ok(view)
+    Ok(layout.with_axis(check_new_axis(name, axis, &layout.shape)?))
 }
 
 /// A layout without the named axes, or without any, of length 1.

@@ -11,10 +11,10 @@ use crate::device::caps::Caps;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Bytes, Error, Result};
 use crate::gpu::pipeline::{Spec, shader_params};
-use crate::gpu::stream::Dispatch;
+use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::ops::elementwise::{dtype_module, vector_store_module};
-use crate::ops::parts::{Window, halved, room, window};
+use crate::ops::parts::{halved, room};
 use crate::ops::{assign, contiguous, full, narrow};
 use crate::shape::show;
 use crate::tensor::Tensor;
@@ -121,7 +121,6 @@ impl Problem<'_> {
             mask: self.mask.clone(),
             lengths: self.lengths.into(),
             first_query: 0,
-            queries: self.q.shape()[2],
             problem: self,
         };
         whole.cut(out, &caps)
@@ -138,7 +137,6 @@ struct Piece<'a> {
     lengths: Vec<usize>,
     /// Which of all queries these are.
     first_query: usize,
-    queries: usize,
     problem: &'a Problem<'a>,
 }
 
@@ -149,6 +147,10 @@ impl Piece<'_> {
 
     fn heads(&self) -> usize {
         self.q.shape()[1]
+    }
+
+    fn queries(&self) -> usize {
+        self.q.shape()[2]
     }
 
     /// Heads of queries for each head of keys.
@@ -171,7 +173,7 @@ impl Piece<'_> {
         let room = room(caps);
         // Rows of partial results, of as many parts as the keys are cut into at least.
         let row = (out.shape()[3].next_multiple_of(4) + 4) * 4;
-        let rows = self.batch() * self.heads() * self.queries;
+        let rows = self.batch() * self.heads() * self.queries();
         let keys = self.keys().max(1);
         let parts = keys.div_ceil(self.keys_that_fit(keys, room));
         let too_large = Self::span(&self.q) > room
@@ -196,8 +198,8 @@ impl Piece<'_> {
             if too_large && self.heads() > 1 {
                 return self.halves(1, self.heads().div_ceil(2), out, caps);
             }
-            if too_large && self.queries > 1 {
-                return self.halves(2, halved(self.queries), out, caps);
+            if too_large && self.queries() > 1 {
+                return self.halves(2, halved(self.queries()), out, caps);
             }
         }
         self.compute(out, caps)
@@ -222,10 +224,7 @@ impl Piece<'_> {
                     part.k = narrow(&self.k, 1, first, last - first);
                     part.v = narrow(&self.v, 1, first, last - first);
                 }
-                _ => {
-                    part.first_query += from;
-                    part.queries = count;
-                }
+                _ => part.first_query += from,
             }
             part.mask = self.mask.as_ref().map(|mask| narrow(mask, axis, from, count));
             part.cut(&narrow(out, axis, from, count), caps)?;
@@ -248,7 +247,7 @@ impl Piece<'_> {
         let part = self.keys_that_fit(keys, room(caps));
         let parts = keys.div_ceil(part);
         let way = Way::of(self, caps)?;
-        let rows = self.batch() * self.heads() * self.queries;
+        let rows = self.batch() * self.heads() * self.queries();
         let width = out.shape()[3];
         let pitch = width.next_multiple_of(4) + 4;
         let most = room(caps) / (rows * pitch * 4 * parts);
@@ -296,9 +295,7 @@ impl Piece<'_> {
             part = halved(part);
         }
     }
-}
 
-impl Piece<'_> {
     /// Records one launch over `count` keys from `from` on. Everything fits.
     fn dispatch(
         &self,
@@ -314,18 +311,18 @@ impl Piece<'_> {
         let (k, v) = (narrow(&self.k, 2, from, count), narrow(&self.v, 2, from, count));
         let mask = self.mask.as_ref().map(|mask| narrow(mask, 3, from, count));
         let operands = [&self.q, &k, &v];
-        let windows = operands.map(|operand| bound(operand, alignment));
-        let mask_window = mask.as_ref().map(|mask| bound(mask, alignment));
-        let out = bound(target, alignment);
+        let windows = operands.map(|operand| Binding::window(operand, alignment));
+        let mask_window = mask.as_ref().map(|mask| Binding::window(mask, alignment));
+        let (out, out_offset) = Binding::window(target, alignment);
         let (d, dv) = (self.q.shape()[3], self.v.shape()[3]);
         let quads = [0, 1, 2].map(|i| {
             let layout = operands[i].layout();
             layout.strides[3] == 1
                 && layout.shape[3].is_multiple_of(4)
-                && windows[i].offset % 4 == 0
+                && windows[i].1.is_multiple_of(4)
                 && layout.strides[..3].iter().all(|stride| stride % 4 == 0)
         });
-        let out_quads = partial || dv.is_multiple_of(4) && out.offset % 4 == 0;
+        let out_quads = partial || dv.is_multiple_of(4) && out_offset.is_multiple_of(4);
         let variant = Variant {
             way,
             dtypes: operands.map(Tensor::dtype),
@@ -343,16 +340,16 @@ impl Piece<'_> {
         // Queries and keys that are part of more stand at other places among them than the kernel thinks.
         let counted = if lengths.is_some() { count } else { self.lengths[0] };
         let all_queries = self.problem.q.shape()[2];
-        let shift = (counted - from - count) as i64 + (self.first_query + self.queries) as i64 - all_queries as i64;
+        let shift = (counted - from - count) as i64 + (self.first_query + self.queries()) as i64 - all_queries as i64;
         let Reach { causal, before, after } = self.problem.reach;
         let limit = |side: Option<usize>| side.map_or(UNLIMITED, |side| side.min(UNLIMITED as usize) as i32);
         let right = if causal { limit(after).min(0) } else { limit(after) };
         let nearby = |value: i64| value.clamp(-i64::from(UNLIMITED), i64::from(UNLIMITED)) as i32;
 
         let groups = way.groups(self, count.div_ceil(chunk));
-        let places = |window: &Window<'_>, tensor: &Tensor| {
-            let strides = &tensor.layout().strides;
-            [window.offset, strides[0], strides[1], strides[2], strides[3]].map(|place| place as u32)
+        let places = |&(_, offset): &(Binding<'_>, u32), tensor: &Tensor| {
+            let [batch, head, row, column] = [0, 1, 2, 3].map(|axis| tensor.layout().strides[axis] as u32);
+            [offset, batch, head, row, column]
         };
         let [q_offset, q_batch, q_head, q_row, q_column] = places(&windows[0], &self.q);
         let [k_offset, k_batch, k_head, k_row, k_column] = places(&windows[1], &k);
@@ -380,8 +377,8 @@ impl Piece<'_> {
             mask_head,
             mask_row,
             mask_column,
-            out_offset: out.offset as u32,
-            queries: self.queries as u32,
+            out_offset,
+            queries: self.queries() as u32,
             keys: count as u32,
             widths: (d | dv << 16) as u32,
             heads: self.heads() as u32,
@@ -394,12 +391,12 @@ impl Piece<'_> {
             softcap: self.problem.softcap.unwrap_or(1.0),
         };
         let bindings = [
-            Some(windows[0].binding),
-            Some(windows[1].binding),
-            Some(windows[2].binding),
-            mask_window.map(|window| window.binding),
-            lengths.map(|lengths| bound(lengths, alignment).binding),
-            Some(out.binding),
+            Some(windows[0].0),
+            Some(windows[1].0),
+            Some(windows[2].0),
+            mask_window.map(|window| window.0),
+            lengths.map(|lengths| Binding::window(lengths, alignment).0),
+            Some(out),
         ];
         context.record(&Dispatch {
             label: NAME,
@@ -412,20 +409,14 @@ impl Piece<'_> {
     }
 }
 
-/// What to bind of a whole tensor.
-fn bound(tensor: &Tensor, alignment: u32) -> Window<'_> {
-    let layout = tensor.layout();
-    window(tensor, layout.offset, &layout.shape, &layout.strides, alignment)
-}
-
 /// Merges the sums of parts of the keys, `[rows, splits, pitch]`, into dense rows of `width` elements.
 fn merge(partial: &Tensor, target: &Tensor, width: usize) -> Result<()> {
     let &[rows, splits, _] = partial.shape() else { unreachable!("partial sums have three axes") };
     let context = target.gpu_buffer().context();
     let caps = context.caps();
-    let from = window(partial, 0, &[partial.len()], &[1], caps.alignment);
-    let to = window(target, target.layout().offset, &[target.len()], &[1], caps.alignment);
-    let quads = width.is_multiple_of(4) && to.offset % 4 == 0;
+    let (from, partial_offset) = Binding::window(partial, caps.alignment);
+    let (to, out_offset) = Binding::window(target, caps.alignment);
+    let quads = width.is_multiple_of(4) && out_offset.is_multiple_of(4);
     let workgroup = caps.workgroup_up_to(256);
     let lanes = (width.div_ceil(4).next_power_of_two() as u32).min(32).min(workgroup);
     let key = MERGE_KEY
@@ -434,20 +425,15 @@ fn merge(partial: &Tensor, target: &Tensor, width: usize) -> Result<()> {
         | u64::from(lanes.ilog2()) << 10
         | u64::from(workgroup.ilog2());
     let pipeline = context.pipeline(key, || merge_spec(target.dtype(), quads, workgroup, lanes))?;
-    let params = MergeParams {
-        partial_offset: from.offset as u32,
-        out_offset: to.offset as u32,
-        rows: rows as u32,
-        splits: splits as u32,
-        width: width as u32,
-    };
+    let params =
+        MergeParams { partial_offset, out_offset, rows: rows as u32, splits: splits as u32, width: width as u32 };
     context.record(&Dispatch {
         label: MERGE_LABEL,
         pipeline: &pipeline,
-        bindings: &[Some(from.binding), Some(to.binding)],
+        bindings: &[Some(from), Some(to)],
         params: bytemuck::bytes_of(&params),
         groups: rows as u32,
-        bytes: from.binding.size,
+        bytes: from.size,
     })
 }
 
@@ -566,7 +552,7 @@ fn matrices_memory([d, dv]: [usize; 2], subgroups: u32, keys: u32) -> [u32; 3] {
 impl Way {
     fn of(piece: &Piece<'_>, caps: &Caps) -> Result<Self> {
         let (d, dv) = (piece.q.shape()[3], piece.v.shape()[3]);
-        let rows = piece.queries * piece.group();
+        let rows = piece.queries() * piece.group();
         if rows <= FEW
             && let Some(way) = Self::decoding(piece, rows, caps)
         {
@@ -589,7 +575,7 @@ impl Way {
             }
         }
         // Narrow values leave a block of its usual width half empty, and few queries one of its usual height.
-        let (narrow, few) = (dv <= 64, piece.queries <= 32);
+        let (narrow, few) = (dv <= 64, piece.queries() <= 32);
         BLOCKS
             .iter()
             .position(|blocks| {
@@ -636,12 +622,12 @@ impl Way {
     fn groups(self, piece: &Piece<'_>, splits: usize) -> usize {
         let dv = piece.v.shape()[3];
         let key_heads = piece.batch() * piece.k.shape()[1];
-        let rows = piece.queries * piece.group();
+        let rows = piece.queries() * piece.group();
         match self {
             Self::Blocks(index) => {
                 let blocks = &BLOCKS[index];
                 let slices = dv.div_ceil(4 * blocks.slice_quads() as usize);
-                piece.queries.div_ceil(blocks.block_rows() as usize) * slices * splits * piece.batch() * piece.heads()
+                piece.queries().div_ceil(blocks.block_rows() as usize) * slices * splits * piece.batch() * piece.heads()
             }
             Self::Matrices { subgroups, .. } => {
                 rows.div_ceil(16 * subgroups as usize) * dv.div_ceil(16 * MOST_MATRICES) * splits * key_heads
