@@ -588,7 +588,7 @@ def test_matrices_become_arrays():
 @pytest.mark.parametrize(
     "call",
     [gk.copy, gk.transpose, gk.asarray, gk.sum, lambda x: gk.reshape(x, 2), lambda x: gk.astype(x, "int8")],
-    ids=str,
+    ids=["copy", "transpose", "asarray", "sum", "reshape", "astype"],
 )
 def test_masks_are_not_lost(call):
     values = np.float32([1, 2])
