@@ -10,6 +10,7 @@
 //! | [`device`] | which devices there are, what they can do, which one is chosen |
 //! | [`tensor`] | storage, layout and type together |
 //! | [`ops`] | what the operations mean: one file each |
+//! | [`kernel`] | users' own kernels: reflected, bound, launched |
 //! | `python` | everything PyO3, and nothing else; only with the feature of that name |
 //!
 //! A call enters through a file of `python/ops/`, is checked in its own file under `ops/`, and then either recorded by
@@ -21,6 +22,7 @@ pub mod dtype;
 pub mod error;
 pub mod gpu;
 pub mod interrupt;
+pub mod kernel;
 pub mod ops;
 pub mod shape;
 pub mod tensor;

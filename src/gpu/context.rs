@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::memory::{GpuBuffer, Pool};
-use super::pipeline::{ParamLayout, Pipeline, Pipelines, Spec};
-use super::stream::{Dispatch, Profile, Stream};
+use super::pipeline::{BindingKind, ParamLayout, Pipeline, Pipelines, Spec};
+use super::stream::{Dispatch, Launch, Profile, Stream};
 use super::transfer::Readback;
 use crate::cpu::memory::{self, Usage};
 use crate::device::caps::{Caps, MIN_BUFFER};
@@ -177,6 +177,36 @@ impl Context {
         self.pipelines.get(&self.raw, key, spec)
     }
 
+    /// The pipeline of a user's program, from `compile` on first use. Others go on meanwhile.
+    pub(crate) fn program_pipeline(
+        &self,
+        key: (u64, bool),
+        compile: impl FnOnce() -> Result<Pipeline>,
+    ) -> Result<Arc<Pipeline>> {
+        self.pipelines.of_program(key, compile)
+    }
+
+    /// Compiles a user's module, whose entry point binds all in group 0, numbered from 0 on.
+    pub(crate) fn compile_module(
+        &self,
+        module: naga::Module,
+        label: &str,
+        kinds: &[BindingKind],
+        trusted: bool,
+    ) -> Result<Pipeline> {
+        self.pipelines.compile_module(&self.raw, module, label, kinds, trusted)
+    }
+
+    pub(crate) fn limits(&self) -> wgpu::Limits {
+        self.raw.limits()
+    }
+
+    /// Records a launch of a user's kernel.
+    pub(crate) fn record_launch(&self, launch: &Launch<'_>) -> Result<()> {
+        self.check()?;
+        self.stream().launch(self, launch)
+    }
+
     /// Records a launch.
     pub(crate) fn record(&self, dispatch: &Dispatch<'_>) -> Result<()> {
         self.check()?;
@@ -290,7 +320,7 @@ impl Context {
     }
 
     /// The kernels since [`Self::start_profile`], each with its seconds.
-    pub fn stop_profile(&self) -> Result<Vec<(&'static str, f64)>> {
+    pub fn stop_profile(&self) -> Result<Vec<(String, f64)>> {
         let mut stream = self.stream();
         let collected = self.check().and_then(|()| stream.collect_profile(self));
         // Whatever happened, it is over.

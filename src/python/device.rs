@@ -72,6 +72,8 @@ impl PyDevice {
                 (gpu.caps.subgroups, "subgroups"),
                 (gpu.caps.f16, "f16"),
                 (gpu.caps.cooperative, "coop"),
+                (gpu.caps.int64, "int64"),
+                (gpu.caps.float_atomics, "float-atomics"),
                 (gpu.caps.immediates, "immediates"),
                 (gpu.caps.timestamps, "timestamps"),
                 (gpu.caps.pipeline_cache, "pipeline-cache"),
@@ -113,8 +115,8 @@ impl PyDevice {
 
     /// The same hardware with lowered capabilities, for testing how kernels do on poorer devices.
     ///
-    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-coop``, ``-immediates``, ``-timestamps``,
-    /// ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``, ``shared=``, ``workgroup=64``, ``groups=``.
+    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-coop``, ``-int64``, ``-float-atomics``,
+    /// ``-immediates``, ``-timestamps``, ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``, ``shared=``, ``workgroup=64``, ``groups=``.
     /// The CPU: ``simd=avx512|avx2|neon|scalar``, ``threads=1``.
     ///
     /// Examples
@@ -414,9 +416,11 @@ fn _profile_start(py: Python<'_>, device: &PyDevice) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn _profile_stop(py: Python<'_>, device: &PyDevice) -> PyResult<Vec<(&'static str, f64)>> {
+fn _profile_stop(py: Python<'_>, device: &PyDevice) -> PyResult<Vec<(String, f64)>> {
     enter(py, || match &device.0 {
-        Device::Cpu(_) => Ok(call::stop_cpu_profile()),
+        Device::Cpu(_) => {
+            Ok(call::stop_cpu_profile().into_iter().map(|(name, seconds)| (name.into(), seconds)).collect())
+        }
         Device::Gpu(gpu) => gpu.context()?.stop_profile(),
     })
 }

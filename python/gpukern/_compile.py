@@ -1,0 +1,72 @@
+"""``python -m gpukern compile``: what a WGSL kernel declares, its mistakes, its translations."""
+
+from pathlib import Path
+
+from . import _native
+from ._native import Kernel
+
+
+def compile_file(
+    path: str, entry_point: str | None, constants: list[str], language: str | None, output: str | None
+) -> int:
+    """Compile a file, print what it declares or its translation, and return the exit code."""
+    try:
+        source = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _native.ArgumentError(f"compile: {path} cannot be read: {error}") from None
+    values = dict(map(_constant, constants))
+    for entry in (entry_point,) if entry_point else _entry_points(source, path, values):
+        kernel = Kernel(source, entry_point=entry, constants=values, name=Path(path).name)
+        if language is None:
+            print(_describe(kernel))
+        elif output is None:
+            print(kernel.translate(language), end="")
+        elif language == "spirv":
+            Path(output).write_bytes(kernel.spirv)
+        else:
+            Path(output).write_text(kernel.translate(language), encoding="utf-8")
+    return 0
+
+
+def _constant(text: str) -> tuple[str, float | bool | str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise _native.ArgumentError(f"compile: -D {text} is not of the form NAME=VALUE")
+    if value in {"true", "false"}:
+        return name, value == "true"
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
+
+
+def _entry_points(source: str, path: str, constants: dict[str, float | bool | str]) -> tuple[str | None, ...]:
+    """All of them; where there is one at most, it need not be named."""
+    try:
+        Kernel(source, constants=constants, name=Path(path).name)
+    except _native.KernelError as error:
+        names = str(error).partition("has several entry points; choose one with entry_point=: ")[2]
+        return tuple(names.split(", ")) if names else (None,)
+    return (None,)
+
+
+def _describe(kernel: Kernel) -> str:
+    """Tell what a kernel declares."""
+    size = kernel.workgroup_size
+    lines = [f"{kernel.name}, entry point {kernel.entry_point}"]
+    lines.append(f"  workgroup  {' × '.join(map(str, size))}" if size else "  workgroup  of a size to be given")
+    if kernel.workgroup_memory:
+        lines.append(f"  workgroup memory  {kernel.workgroup_memory} bytes")
+    rows = [
+        (binding.name, binding.access, binding.type, str(binding.dtype), f"@group({binding.group}) @binding({binding.binding})")
+        for binding in kernel.bindings.values()
+    ]
+    lines += ["  variables"] * bool(rows) + _table(rows)
+    constants = [(name, "to be given" if value is None else str(value)) for name, value in kernel.constants.items()]
+    lines += ["  constants"] * bool(constants) + _table(constants)
+    return "\n".join(lines)
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["    " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
