@@ -15,7 +15,8 @@ def compile_file(
     except (OSError, UnicodeDecodeError) as error:
         raise _native.ArgumentError(f"compile: {path} cannot be read: {error}") from None
     values = dict(map(_constant, constants))
-    for entry in (entry_point,) if entry_point else _entry_points(source, path, values):
+    names = [entry_point] if entry_point else _native._entry_points(source, values, Path(path).name)
+    for entry in names or [None]:
         kernel = Kernel(source, entry_point=entry, constants=values, name=Path(path).name)
         if language is None:
             print(_describe(kernel))
@@ -38,16 +39,6 @@ def _constant(text: str) -> tuple[str, float | bool | str]:
         return name, float(value)
     except ValueError:
         return name, value
-
-
-def _entry_points(source: str, path: str, constants: dict[str, float | bool | str]) -> tuple[str | None, ...]:
-    """All of them; where there is one at most, it need not be named."""
-    try:
-        Kernel(source, constants=constants, name=Path(path).name)
-    except _native.KernelError as error:
-        names = str(error).partition("has several entry points; choose one with entry_point=: ")[2]
-        return tuple(names.split(", ")) if names else (None,)
-    return (None,)
 
 
 def _describe(kernel: Kernel) -> str:

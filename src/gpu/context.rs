@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::memory::{GpuBuffer, Pool};
 use super::pipeline::{BindingKind, ParamLayout, Pipeline, Pipelines, Spec};
-use super::stream::{Dispatch, Launch, Profile, Stream};
+use super::stream::{Binding, Bound, Dispatch, Launch, Profile, Stream};
 use super::transfer::Readback;
 use crate::cpu::memory::{self, Usage};
 use crate::device::caps::{Caps, MIN_BUFFER};
@@ -14,6 +14,7 @@ use crate::device::fork;
 use crate::device::{GpuDevice, Kind};
 use crate::error::{Bytes, Error, Result};
 use crate::interrupt;
+use crate::kernel::Identity;
 
 /// One open GPU. Tensors on it keep it alive.
 pub struct Context {
@@ -180,7 +181,7 @@ impl Context {
     /// The pipeline of a user's program, from `compile` on first use. Others go on meanwhile.
     pub(crate) fn program_pipeline(
         &self,
-        key: (u64, bool),
+        key: &(Identity, bool),
         compile: impl FnOnce() -> Result<Pipeline>,
     ) -> Result<Arc<Pipeline>> {
         self.pipelines.of_program(key, compile)
@@ -204,6 +205,11 @@ impl Context {
     /// Records a launch of a user's kernel.
     pub(crate) fn record_launch(&self, launch: &Launch<'_>) -> Result<()> {
         self.check()?;
+        for bound in launch.bound {
+            if let Bound::Buffer(binding) = bound {
+                self.check_owner(binding)?;
+            }
+        }
         self.stream().launch(self, launch)
     }
 
@@ -211,13 +217,15 @@ impl Context {
     pub(crate) fn record(&self, dispatch: &Dispatch<'_>) -> Result<()> {
         self.check()?;
         for binding in dispatch.bindings.iter().flatten() {
-            let owner = binding.buffer.context();
-            if !std::ptr::eq(&raw const **owner, self) {
-                // A tensor from before the device was lost, beside one from after.
-                owner.check()?;
-            }
+            self.check_owner(binding)?;
         }
         self.stream().dispatch(self, dispatch)
+    }
+
+    /// Refuses a tensor from before the device was lost, beside one from after.
+    fn check_owner(&self, binding: &Binding<'_>) -> Result<()> {
+        let owner = binding.buffer.context();
+        if std::ptr::eq(&raw const **owner, self) { Ok(()) } else { owner.check() }
     }
 
     pub(super) fn note_submission(&self, index: wgpu::SubmissionIndex) {

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::wgsl::{Slot, assemble};
 use crate::device::caps::{Caps, IMMEDIATE_BYTES};
 use crate::error::{Error, Result};
+use crate::kernel::Identity;
 use crate::kernel::compile::on_deep_stack;
 
 /// What a pipeline is made from.
@@ -101,8 +102,8 @@ static IDS: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct Pipelines {
     by_key: Mutex<Generations<u64>>,
-    /// Those of users' programs, by the program's number and whether its grid is folded.
-    by_program: Mutex<Generations<(u64, bool)>>,
+    /// Those of users' programs, with their grids as they are and folded.
+    by_program: Mutex<Generations<(Identity, bool)>>,
     /// The layouts of users' kernels, numbered from 1 on.
     layouts: Mutex<FxHashMap<Vec<BindingKind>, (u64, wgpu::BindGroupLayout)>>,
     /// The layout of the uniform buffer that stands in for immediates.
@@ -125,13 +126,13 @@ impl<K> Default for Generations<K> {
 
 const GENERATION: usize = 256;
 
-impl<K: Copy + Eq + Hash> Generations<K> {
-    fn get(&mut self, key: K) -> Option<Arc<Pipeline>> {
-        if let Some(pipeline) = self.young.get(&key) {
+impl<K: Clone + Eq + Hash> Generations<K> {
+    fn get(&mut self, key: &K) -> Option<Arc<Pipeline>> {
+        if let Some(pipeline) = self.young.get(key) {
             return Some(pipeline.clone());
         }
-        let pipeline = self.old.remove(&key)?;
-        self.insert(key, pipeline.clone());
+        let pipeline = self.old.remove(key)?;
+        self.insert(key.clone(), pipeline.clone());
         Some(pipeline)
     }
 
@@ -163,7 +164,7 @@ impl Pipelines {
     /// The pipeline of this key. `spec` describes it when it is not compiled yet.
     pub(crate) fn get(&self, device: &wgpu::Device, key: u64, spec: impl FnOnce() -> Spec) -> Result<Arc<Pipeline>> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = by_key.get(key) {
+        if let Some(pipeline) = by_key.get(&key) {
             return Ok(pipeline);
         }
         let pipeline = Arc::new(self.compile(device, &spec())?);
@@ -218,7 +219,7 @@ impl Pipelines {
     /// The pipeline of a user's program. Others are not held up while it is compiled, which may take long.
     pub(crate) fn of_program(
         &self,
-        key: (u64, bool),
+        key: &(Identity, bool),
         compile: impl FnOnce() -> Result<Pipeline>,
     ) -> Result<Arc<Pipeline>> {
         let known = || self.by_program.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +227,7 @@ impl Pipelines {
             return Ok(pipeline);
         }
         let pipeline = Arc::new(compile()?);
-        known().insert(key, pipeline.clone());
+        known().insert(key.clone(), pipeline.clone());
         Ok(pipeline)
     }
 

@@ -26,7 +26,7 @@ impl Compiled {
         context.check()?;
         let folded = grid.is_some_and(|grid| grid.is_folded(context.caps().groups));
         let compile = || compile(context, kernel, program, folded);
-        let pipeline = context.program_pipeline((program.id, folded), compile)?;
+        let pipeline = context.program_pipeline(&(program.identity.clone(), folded), compile)?;
         Ok(Self { context: context.clone(), pipeline, folded })
     }
 

@@ -79,6 +79,7 @@ pub const MODULES: &[(&str, &str)] = modules![
     "math/floats",
     "math/integers",
     "reduce/subgroups",
+    "reduce/one_row",
     "reduce/shared",
     "rows/params",
     "rows/lanes",

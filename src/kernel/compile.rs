@@ -1,7 +1,6 @@
 //! From a source to a program: parsed, checked, its constants resolved, its bindings renumbered.
 
 use std::error::Error as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use naga::back::pipeline_constants::{PipelineConstantError, process_overrides};
 use naga::compact::{KeepUnused, compact};
@@ -9,7 +8,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationError, ValidationFlags, Va
 use naga::{AddressSpace, Expression, Handle, Literal, Module, ResourceBinding, StorageAccess, TypeInner, WithSpan};
 
 use super::source::{Complaint, Source};
-use super::{Kernel, Program, Value, reflect};
+use super::{Identity, Kernel, Program, Value, reflect};
 use crate::device::select::panic_message;
 use crate::error::{Error, Result};
 
@@ -27,8 +26,8 @@ pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) ->
     })
 }
 
-/// The name of the threads that compile. Their panics are errors of the source, and are not logged.
-pub(crate) const COMPILER: &str = "gpukern-wgsl";
+/// The name of the threads that compile.
+const COMPILER: &str = "gpukern-wgsl";
 
 /// The module of a source, if it is right by WGSL's rules. What a device can do is not asked yet.
 pub(super) fn parse(source: &Source) -> Result<(Module, ModuleInfo)> {
@@ -90,9 +89,6 @@ pub(super) fn used_overrides(module: &Module, entry_point: &str) -> Vec<String> 
     module.overrides.iter().filter_map(|(_, declared)| declared.name.clone()).collect()
 }
 
-/// Counts programs, from 1 on.
-static IDS: AtomicU64 = AtomicU64::new(1);
-
 /// Gives every constant its value, and every variable the number by which it is bound.
 pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel: &Kernel) -> Result<Program> {
     let mut module = only(module, entry_point);
@@ -134,7 +130,7 @@ pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel
         .map(|(_, variable)| resolved.types[variable.ty].inner.size(resolved.to_ctx()).next_multiple_of(16))
         .sum();
     Ok(Program {
-        id: IDS.fetch_add(1, Ordering::Relaxed),
+        identity: Identity::new(&source.text, entry_point, &kernel.constants, kernel.options.trusted),
         trusted: kernel.options.trusted,
         workgroup_size: entry.workgroup_size,
         workgroup_memory,

@@ -15,9 +15,10 @@ pub mod reflect;
 pub(crate) mod source;
 pub mod types;
 
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::error::{Error, Result};
 use compile::{on_deep_stack, parse, resolve};
@@ -65,13 +66,15 @@ pub struct Kernel {
     module: naga::Module,
     program: OnceLock<Result<Arc<Program>>>,
     /// The same kernel with other constants, for calls that name them.
-    specialised: Mutex<FxHashMap<Vec<(String, u64)>, Arc<Self>>>,
+    specialised: Mutex<Specialised>,
 }
+
+/// Kernels by the constants that they were specialised with.
+type Specialised = FxHashMap<Vec<(String, u64)>, Arc<Kernel>>;
 
 /// A kernel whose constants all have values: what devices compile.
 pub struct Program {
-    /// No other program ever has it.
-    pub(crate) id: u64,
+    pub(crate) identity: Identity,
     pub(crate) trusted: bool,
     /// One entry point; binding i of group 0 is the kernel's i-th.
     pub(crate) module: naga::Module,
@@ -83,22 +86,65 @@ pub struct Program {
     source: Source,
 }
 
+/// What a program is compiled from. Equal ones are compiled once, whatever kernels they belong to.
+#[derive(Clone)]
+pub(crate) struct Identity(Arc<(u64, Compiled)>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Compiled {
+    text: String,
+    entry_point: String,
+    constants: Vec<(String, u64)>,
+    trusted: bool,
+}
+
+impl Identity {
+    fn new(text: &str, entry_point: &str, constants: &[Constant], trusted: bool) -> Self {
+        let constants = constants.iter().filter_map(|c| Some((c.name.clone(), c.value?.key()))).collect();
+        let compiled = Compiled { text: text.into(), entry_point: entry_point.into(), constants, trusted };
+        Self(Arc::new((FxBuildHasher.hash_one(&compiled), compiled)))
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.0.hash(state);
+    }
+}
+
 /// Kept at most of the specialisations that calls ask for.
 const SPECIALISATIONS: usize = 256;
 
+/// A text put together, with the types among its constants in place of aliases.
+fn source_of(text: &str, constants: &[(String, Value)], name: Option<&str>) -> Result<Source> {
+    let what = name.map_or_else(|| "kernel".into(), |name| format!("kernel '{name}'"));
+    let types: Vec<(String, &str)> = constants
+        .iter()
+        .filter_map(|(name, value)| match value {
+            Value::Type(ty) => Some((name.clone(), *ty)),
+            _ => None,
+        })
+        .collect();
+    Source::new(what, name.unwrap_or("wgsl"), text, &types)
+}
+
+/// The names of the compute entry points of a text.
+pub fn entry_points_of(text: &str, constants: &[(String, Value)], name: &str) -> Result<Vec<String>> {
+    let source = source_of(text, constants, Some(name))?;
+    on_deep_stack(|| Ok(reflect::entry_points(&parse(&source)?.0)))
+}
+
 impl Kernel {
     pub fn new(options: Options) -> Result<Self> {
-        let what = options.name.as_ref().map_or_else(|| "kernel".into(), |name| format!("kernel '{name}'"));
-        let types: Vec<(String, &str)> = options
-            .constants
-            .iter()
-            .filter_map(|(name, value)| match value {
-                Value::Type(ty) => Some((name.clone(), *ty)),
-                _ => None,
-            })
-            .collect();
-        let file = options.name.as_deref().unwrap_or("wgsl");
-        let source = Source::new(what, file, &options.source, &types)?;
+        let source = source_of(&options.source, &options.constants, options.name.as_deref())?;
         Self::from_source(options, source)
     }
 

@@ -40,6 +40,9 @@ pub(crate) struct Complaint {
 /// The modules that users can import: those that stand alone, or say at their top what they need.
 pub(crate) const LIBRARY: &[&str] = &[
     "index",
+    "reduce/one_row",
+    "reduce/shared",
+    "reduce/subgroups",
     "scan/workgroup",
     "dtype/float32",
     "dtype/float16",
@@ -127,12 +130,6 @@ impl Source {
             self.push(&format!("gpukern: {import}"), &body);
         }
         Ok(())
-    }
-
-    /// The line of the user's text in which a place is, counted from 1.
-    pub(crate) fn line(&self, place: usize) -> usize {
-        let start = self.parts.iter().map(|part| part.range.clone()).find(|range| range.contains(&place));
-        self.text[start.map_or(0, |range| range.start)..place].matches('\n').count() + 1
     }
 
     /// The error for something wrong in the text.

@@ -26,7 +26,7 @@ use crate::kernel::grid::Size;
 use crate::kernel::reflect::{Access, Binding};
 use crate::kernel::source::LIBRARY;
 use crate::kernel::types::Type;
-use crate::kernel::{Kernel, Options, Value, launch};
+use crate::kernel::{self, Kernel, Options, Value, launch};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -62,7 +62,7 @@ use crate::tensor::Tensor;
 /// ...     }''')
 /// >>> saxpy
 /// <gpukern.Kernel saxpy(x: read array<f32>, y: read_write array<f32>, p: uniform P), workgroups of 64 × 1 × 1>
-#[pyclass(frozen, module = "gpukern", name = "Kernel", subclass)]
+#[pyclass(frozen, module = "gpukern", name = "Kernel")]
 pub(super) struct PyKernel {
     kernel: Arc<Kernel>,
     /// The named tuple of its results, made when there are first several.
@@ -256,13 +256,11 @@ impl PyKernel {
             return Call::new(&this.kernel, slf.py())?.run(this);
         };
         let given = Keywords::read(&this.kernel, keywords)?;
-        match given.constants.is_empty() {
-            true => Call::read(&this.kernel, given)?.run(this),
-            false => {
-                let specialised = this.kernel.specialised(&given.constants)?;
-                Call::read(&specialised, given)?.run(this)
-            }
+        if given.constants.is_empty() {
+            return Call::read(&this.kernel, &given)?.run(this);
         }
+        let specialised = enter(slf.py(), || this.kernel.specialised(&given.constants))?;
+        Call::read(&specialised, &given)?.run(this)
     }
 
     fn __repr__(&self) -> String {
@@ -275,6 +273,10 @@ impl PyKernel {
         };
         let trusted = if kernel.options.trusted { ", trusted: no bounds checks" } else { "" };
         format!("<gpukern.Kernel {}({}), {size}{trusted}>", kernel.name, variables.join(", "))
+    }
+
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Ok(slf.py().import("gpukern._repr")?.call_method1("kernel_html", (slf,))?.unbind())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
@@ -296,6 +298,13 @@ impl PyKernel {
         let make = py.import("gpukern._native")?.getattr("_make_kernel")?;
         Ok((make, PyTuple::new(py, [options.source.as_str().into_pyobject(py)?.into_any(), keywords.into_any()])?))
     }
+}
+
+/// The names of the compute entry points of a source.
+#[pyfunction]
+fn _entry_points(py: Python<'_>, source: &str, constants: Any<'_, '_>, name: &str) -> PyResult<Vec<String>> {
+    let constants = constants_argument(constants)?;
+    enter(py, || kernel::entry_points_of(source, &constants, name))
 }
 
 /// Makes a kernel again that was pickled.
@@ -490,10 +499,10 @@ impl<'k, 'py> Call<'k, 'py> {
             device: None,
             inplace: false,
         };
-        Self::read(kernel, given)
+        Self::read(kernel, &given)
     }
 
-    fn read(kernel: &'k Kernel, given: Keywords<'py>) -> PyResult<Self> {
+    fn read(kernel: &'k Kernel, given: &Keywords<'py>) -> PyResult<Self> {
         let py = given.py;
         let size = match (&given.threads, &given.workgroups) {
             (Some(threads), None) => Size::Threads(extents(kernel, "threads", threads)?),
@@ -752,7 +761,10 @@ fn new_output<'py>(kernel: &Kernel, binding: &Binding, what: Any<'_, 'py>) -> Py
 }
 
 fn dtype_object<'py>(py: Python<'py>, dtype: Option<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    dtype.map(|dtype| py.import("numpy")?.getattr("dtype")?.call1((dtype,))).transpose()
+    dtype
+        .filter(|dtype| !dtype.is_none())
+        .map(|dtype| py.import("numpy")?.getattr("dtype")?.call1((dtype,)))
+        .transpose()
 }
 
 /// What a call gives for a storage variable.
@@ -883,5 +895,6 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyKernel>()?;
     module.add_class::<PyBinding>()?;
     module.add_function(wrap_pyfunction!(_make_kernel, module)?)?;
+    module.add_function(wrap_pyfunction!(_entry_points, module)?)?;
     module.add("shader_library", library(py)?)
 }

@@ -136,13 +136,11 @@ impl Packer<'_> {
             mapping.keys()?.iter().map(|key| key.str().map(|key| key.to_string())).collect::<PyResult<_>>()?
         } else {
             let names = value.getattr("dtype").and_then(|dtype| dtype.getattr("names"));
-            match names.ok().filter(|names| !names.is_none()) {
-                Some(names) => names.extract()?,
-                None => {
-                    let why = format!("a dict with {} is wanted, not {}", fields_of(fields), shown(value));
-                    return Err(self.refuse(path, ty, &why));
-                }
-            }
+            let Some(names) = names.ok().filter(|names| !names.is_none()) else {
+                let why = format!("a dict with {} is wanted, not {}", fields_of(fields), shown(value));
+                return Err(self.refuse(path, ty, &why));
+            };
+            names.extract()?
         };
         if let Some(unknown) = names.iter().find(|name| fields.iter().all(|field| field.name != **name)) {
             let why = format!("there is no field '{unknown}'; the fields are {}", fields_of(fields));
