@@ -49,7 +49,13 @@ def _describe(kernel: Kernel) -> str:
     if kernel.workgroup_memory:
         lines.append(f"  workgroup memory  {kernel.workgroup_memory} bytes")
     rows = [
-        (binding.name, binding.access, binding.type, str(binding.dtype), f"@group({binding.group}) @binding({binding.binding})")
+        (
+            binding.name,
+            binding.access,
+            binding.type,
+            str(binding.dtype),
+            f"@group({binding.group}) @binding({binding.binding})",
+        )
         for binding in kernel.bindings.values()
     ]
     lines += ["  variables"] * bool(rows) + _table(rows)

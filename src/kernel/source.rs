@@ -9,7 +9,7 @@ use codespan_reporting::diagnostic::{Diagnostic, Label};
 use codespan_reporting::files::SimpleFiles;
 use codespan_reporting::term;
 
-use super::hints::hints;
+use super::hints::{hints, plain};
 use crate::error::{Error, Result};
 use crate::gpu::wgsl;
 
@@ -58,7 +58,8 @@ impl Source {
     /// Puts a user's text together. `types` take the place of aliases, by the aliases' names.
     pub(crate) fn new(what: String, file: &str, text: &str, types: &[(String, &str)]) -> Result<Self> {
         let mut source = Self { text: String::new(), parts: Vec::new(), what };
-        let mut own = text.to_string();
+        // Editors on Windows begin files with a mark that is no character.
+        let mut own = text.strip_prefix('\u{feff}').unwrap_or(text).to_string();
         for (name, ty) in types {
             let Some(range) = alias(&own, name) else {
                 return Err(Error::Kernel(format!(
@@ -136,26 +137,40 @@ impl Source {
     pub(crate) fn refuse(&self, mut complaint: Complaint) -> Error {
         let hints = hints(&complaint, &self.text);
         complaint.notes.retain(|note| !note.contains("Naga maintainers"));
+        let mut notes: Vec<String> =
+            complaint.notes.iter().map(|note| format!("note: {}", shortened(&plain(note)))).collect();
+        notes.dedup();
         let mut files = SimpleFiles::new();
-        for part in &self.parts {
-            files.add(part.file.clone(), printable(&self.text[part.range.clone()]));
-        }
-        let label = |(range, text): &(Range<usize>, String)| {
-            let index = self.parts.iter().position(|part| part.range.contains(&range.start))?;
-            let part = &self.parts[index].range;
-            Some((index, range.start - part.start..range.end.min(part.end) - part.start, text.clone()))
-        };
-        let labels = complaint.labels.iter().filter_map(label).enumerate().map(|(i, (file, range, text))| {
-            let label = if i == 0 { Label::primary(file, range) } else { Label::secondary(file, range) };
+        let mut whole = vec![None; self.parts.len()];
+        let mut labels = Vec::new();
+        for (i, (range, message)) in complaint.labels.iter().enumerate() {
+            // What lacks an end lacks it behind the last character.
+            let last = self.parts.len().checked_sub(1);
+            let Some(part) = self.parts.iter().position(|part| part.range.contains(&range.start)).or(last) else {
+                continue;
+            };
+            let Part { file, range: within } = &self.parts[part];
+            let text = &self.text[within.clone()];
+            let place = range.start.min(within.end) - within.start..range.end.min(within.end) - within.start;
+            let (id, place) = match excerpt(text, &place) {
+                None => (*whole[part].get_or_insert_with(|| files.add(file.clone(), printable(text))), place),
+                Some(cut) => {
+                    let (line, column) = position(text, cut.start);
+                    let name = format!("{file}, line {line} from column {column}");
+                    let within = place.start - cut.start..place.end.min(cut.end) - cut.start;
+                    (files.add(name, printable(&text[cut])), within)
+                }
+            };
+            let label = if i == 0 { Label::primary(id, place) } else { Label::secondary(id, place) };
             // Names of the compiler's own data say nothing to its users.
-            label.with_message(if text.starts_with("naga::") { "" } else { &text })
-        });
-        let diagnostic = Diagnostic::error()
-            .with_message(&complaint.message)
-            .with_labels(labels.collect())
-            .with_notes(complaint.notes.iter().map(|note| format!("note: {note}")).chain(hints).collect());
+            let message = if message.starts_with("naga::") { String::new() } else { shortened(&plain(message)) };
+            labels.push(label.with_message(message));
+        }
+        let message = shortened(&plain(&complaint.message));
+        notes.extend(hints);
+        let diagnostic = Diagnostic::error().with_message(&message).with_labels(labels).with_notes(notes);
         let shown = term::emit_into_string(&term::Config::default(), &files, &diagnostic)
-            .unwrap_or_else(|_| format!("error: {}", complaint.message));
+            .unwrap_or_else(|_| format!("error: {message}"));
         Error::Kernel(format!("{} does not compile\n{}", self.what, shown.trim_end()))
     }
 
@@ -236,6 +251,35 @@ fn comment(text: &str) -> usize {
     }
     // Steps of one byte may end within a character, but a comment's end is ASCII.
     at.min(text.len())
+}
+
+/// The most bytes of a line, and of a message, that are shown.
+const SHOWN: usize = 300;
+
+/// The part to show of the line in which a place begins, if it is too long to be shown.
+fn excerpt(text: &str, place: &Range<usize>) -> Option<Range<usize>> {
+    let line = text[..place.start].rfind('\n').map_or(0, |end| end + 1);
+    let end = text[place.start..].find('\n').map_or(text.len(), |end| place.start + end);
+    (end - line > SHOWN).then(|| {
+        let start = text.floor_char_boundary(place.start.saturating_sub(SHOWN / 4).max(line));
+        start..text.floor_char_boundary((place.start + SHOWN / 2).min(end))
+    })
+}
+
+/// The line and the column of a place, counted from 1.
+fn position(text: &str, place: usize) -> (usize, usize) {
+    let before = &text[..place];
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
+}
+
+/// A message without the middle, where it is very long.
+fn shortened(text: &str) -> String {
+    if text.len() <= 2 * SHOWN {
+        return text.into();
+    }
+    let tail = text.ceil_char_boundary(text.len() - SHOWN);
+    format!("{} … {}", &text[..text.floor_char_boundary(SHOWN)], &text[tail..])
 }
 
 /// A text without control characters, each byte of which is replaced so that columns stay.

@@ -108,6 +108,11 @@ impl PyKernel {
         name: Option<String>,
         trusted: bool,
     ) -> PyResult<Self> {
+        if source.is_instance_of::<PyString>() && source.extract::<String>().is_err() {
+            return Err(
+                Error::Kernel("Kernel: the source has a character (a surrogate) that UTF-8 has not".into()).into()
+            );
+        }
         let Ok(source) = source.extract::<String>() else {
             let kind = source.get_type().name()?.to_string();
             return Err(Error::Kernel(format!(
