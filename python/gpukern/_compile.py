@@ -1,5 +1,6 @@
 """``python -m gpukern compile``: what a WGSL kernel declares, its mistakes, its translations."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import _native
@@ -15,8 +16,10 @@ def compile_file(
     except (OSError, UnicodeDecodeError) as error:
         raise _native.ArgumentError(f"compile: {path} cannot be read: {error}") from None
     values = dict(map(_constant, constants))
-    names = [entry_point] if entry_point else _native._entry_points(source, values, Path(path).name)
-    for entry in names or [None]:
+    names: Sequence[str | None] = (
+        [entry_point] if entry_point else _native._entry_points(source, values, Path(path).name)
+    )
+    for entry in names or (None,):
         kernel = Kernel(source, entry_point=entry, constants=values, name=Path(path).name)
         if language is None:
             print(_describe(kernel))
@@ -49,14 +52,8 @@ def _describe(kernel: Kernel) -> str:
     if kernel.workgroup_memory:
         lines.append(f"  workgroup memory  {kernel.workgroup_memory} bytes")
     rows = [
-        (
-            binding.name,
-            binding.access,
-            binding.type,
-            str(binding.dtype),
-            f"@group({binding.group}) @binding({binding.binding})",
-        )
-        for binding in kernel.bindings.values()
+        (each.name, each.access, each.type, str(each.dtype), f"@group({each.group}) @binding({each.binding})")
+        for each in kernel.bindings.values()
     ]
     lines += ["  variables"] * bool(rows) + _table(rows)
     constants = [(name, "to be given" if value is None else str(value)) for name, value in kernel.constants.items()]
@@ -64,6 +61,6 @@ def _describe(kernel: Kernel) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["    " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -8,7 +8,7 @@ Array = np.ndarray[Any, Any]
 
 
 def to_layout(array: Array, dtype: "np.dtype[Any]", what: str) -> Array:
-    """Return the array's elements in a structured dtype; the array itself if it lies so. Raise ValueError if it cannot."""
+    """Return the array's elements in a structured dtype, or raise ValueError."""
     if array.dtype == dtype:
         return np.ascontiguousarray(array).reshape(array.shape)
     result = np.zeros(array.shape, dtype)
