@@ -93,8 +93,8 @@ pub(crate) enum BindingKind {
     ReadWrite,
     /// A few values, somewhere in a buffer that many launches share.
     Uniform,
-    /// The same as storage, whose layout rules are those of immediates.
-    Immediate,
+    /// A few values that have to be storage.
+    Stored,
 }
 
 /// Counts pipelines, from 1 on.
@@ -278,7 +278,7 @@ impl Pipelines {
                         BindingKind::Read => (wgpu::BufferBindingType::Storage { read_only: true }, false),
                         BindingKind::ReadWrite => (wgpu::BufferBindingType::Storage { read_only: false }, false),
                         BindingKind::Uniform => (wgpu::BufferBindingType::Uniform, true),
-                        BindingKind::Immediate => (wgpu::BufferBindingType::Storage { read_only: true }, true),
+                        BindingKind::Stored => (wgpu::BufferBindingType::Storage { read_only: true }, true),
                     };
                     entry(i as u32, ty, moves, None)
                 })

@@ -88,8 +88,8 @@ fn compile(context: &Context, kernel: &Kernel, program: &Program, folded: bool) 
         .map(|binding| match binding.access {
             Access::Read => BindingKind::Read,
             Access::ReadWrite => BindingKind::ReadWrite,
-            Access::Uniform => BindingKind::Uniform,
-            Access::Immediate => BindingKind::Immediate,
+            Access::Uniform | Access::Immediate if binding.stored => BindingKind::Stored,
+            Access::Uniform | Access::Immediate => BindingKind::Uniform,
         })
         .collect();
     let mut module = std::borrow::Cow::Borrowed(&program.module);
@@ -134,22 +134,22 @@ fn check_limits(context: &Context, kernel: &Kernel, program: &Program, folded: b
             most[0], most[1], most[2]
         )));
     }
-    if program.workgroup_memory > limits.max_compute_workgroup_storage_size {
+    if program.workgroup_memory > limits.max_compute_workgroup_storage_size.into() {
         return Err(kernel.refuse(format!(
             "its workgroup memory is {}, but {id} has {}",
-            Bytes(program.workgroup_memory.into()),
+            Bytes(program.workgroup_memory),
             Bytes(limits.max_compute_workgroup_storage_size.into())
         )));
     }
-    let count =
-        |access: &[Access]| kernel.bindings.iter().filter(|binding| access.contains(&binding.access)).count() as u32;
-    let storage = count(&[Access::Read, Access::ReadWrite, Access::Immediate]);
-    let uniforms = count(&[Access::Uniform]) + u32::from(folded);
+    let storage = kernel.bindings.iter().filter(|b| b.access.is_storage() || b.stored).count() as u32;
+    let stored = kernel.bindings.iter().filter(|b| b.stored).count() as u32;
+    let uniforms = kernel.bindings.len() as u32 - storage + u32::from(folded);
     let most_uniforms =
         limits.max_uniform_buffers_per_shader_stage.min(limits.max_dynamic_uniform_buffers_per_pipeline_layout);
     for (what, count, most) in [
         ("storage buffers", storage, limits.max_storage_buffers_per_shader_stage),
         ("uniforms", uniforms, most_uniforms),
+        ("immediates and uniforms as storage", stored, limits.max_dynamic_storage_buffers_per_pipeline_layout),
     ] {
         if count > most {
             return Err(

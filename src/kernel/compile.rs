@@ -5,12 +5,13 @@ use std::error::Error as _;
 use naga::back::pipeline_constants::{PipelineConstantError, process_overrides};
 use naga::compact::{KeepUnused, compact};
 use naga::valid::{Capabilities, ModuleInfo, ValidationError, ValidationFlags, Validator};
-use naga::{AddressSpace, Expression, Handle, Literal, Module, ResourceBinding, StorageAccess, TypeInner, WithSpan};
+use naga::{AddressSpace, Module, ResourceBinding, StorageAccess, TypeInner, WithSpan};
 
+use super::reflect::{self, Access};
 use super::source::{Complaint, Source};
-use super::{Identity, Kernel, Program, Value, reflect};
+use super::{Identity, Kernel, Program, Value};
 use crate::device::select::panic_message;
-use crate::error::{Error, Result};
+use crate::error::{Bytes, Error, Result};
 
 /// Runs the compiler with enough stack for deeply nested texts. What makes it panic is refused as a text.
 pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
@@ -47,11 +48,11 @@ pub(super) fn parse(source: &Source) -> Result<(Module, ModuleInfo)> {
 
 /// Whether a device with these capabilities can run the module.
 pub(crate) fn check(source: &Source, module: &Module, capabilities: Capabilities) -> Result<ModuleInfo> {
-    Validator::new(ValidationFlags::all(), capabilities).validate(module).map_err(|error| invalid(source, &error))
+    Validator::new(ValidationFlags::all(), capabilities).validate(module).map_err(|error| invalid(source, &error, None))
 }
 
-fn invalid(source: &Source, error: &WithSpan<ValidationError>) -> Error {
-    let mut notes = Vec::new();
+fn invalid(source: &Source, error: &WithSpan<ValidationError>, note: Option<&str>) -> Error {
+    let mut notes: Vec<String> = note.map(Into::into).into_iter().collect();
     let mut cause = error.as_inner().source();
     while let Some(error) = cause {
         notes.push(error.to_string());
@@ -117,8 +118,8 @@ pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel
         }
     }
     let (resolved, info) = process_overrides(&module, &info, None, &values).map_err(|error| match error {
-        PipelineConstantError::ValidationError(error) => invalid(source, &error),
-        error => kernel.refuse(format!("its constants: {error}")),
+        PipelineConstantError::ValidationError(error) => invalid(source, &error, Some(&in_force(kernel))),
+        error => kernel.refuse(format!("its constants do not fit: {error}; {}", in_force(kernel))),
     })?;
     let resolved = resolved.into_owned();
     let entry = &resolved.entry_points[0];
@@ -127,8 +128,9 @@ pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel
         .global_variables
         .iter()
         .filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !used[*handle].is_empty())
-        .map(|(_, variable)| resolved.types[variable.ty].inner.size(resolved.to_ctx()).next_multiple_of(16))
+        .map(|(_, variable)| u64::from(resolved.types[variable.ty].inner.size(resolved.to_ctx())).next_multiple_of(16))
         .sum();
+    check_private_memory(source, &resolved)?;
     Ok(Program {
         identity: Identity::new(&source.text, entry_point, &kernel.constants, kernel.options.trusted),
         trusted: kernel.options.trusted,
@@ -140,6 +142,58 @@ pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel
     })
 }
 
+/// The values of constants, for messages.
+fn in_force(kernel: &Kernel) -> String {
+    let all: Vec<String> = kernel
+        .constants
+        .iter()
+        .filter_map(|constant| match constant.value? {
+            Value::Number(number) => Some(format!("{} = {number}", constant.name)),
+            Value::Bool(value) => Some(format!("{} = {value}", constant.name)),
+            Value::Type(name) => Some(format!("{} = {name}", constant.name)),
+        })
+        .collect();
+    format!("they are {}; lengths and sizes are at least 1", all.join(", "))
+}
+
+/// The most bytes of variables that each invocation has for itself. WGSL promises 8 KiB; drivers that are given
+/// hundreds of megabytes take them for every invocation at once.
+const PRIVATE: u64 = 64 << 10;
+
+/// Refuses variables of invocations that no device has room for.
+fn check_private_memory(source: &Source, module: &Module) -> Result<()> {
+    let size = |ty| u64::from(module.types[ty].inner.size(module.to_ctx()));
+    let private = module.global_variables.iter().filter(|(_, variable)| variable.space == AddressSpace::Private);
+    let globals =
+        private.map(|(handle, variable)| (&variable.name, size(variable.ty), module.global_variables.get_span(handle)));
+    let mut all = vec![globals.collect::<Vec<_>>()];
+    let functions = module.functions.iter().map(|(_, function)| function);
+    for function in functions.chain(module.entry_points.iter().map(|entry| &entry.function)) {
+        let locals = function
+            .local_variables
+            .iter()
+            .map(|(handle, variable)| (&variable.name, size(variable.ty), function.local_variables.get_span(handle)));
+        all.push(locals.collect());
+    }
+    for variables in all {
+        let total: u64 = variables.iter().map(|(_, size, _)| size).sum();
+        let Some((name, size, span)) = variables.into_iter().max_by_key(|(_, size, _)| *size) else { continue };
+        if total > PRIVATE {
+            let name = name.as_deref().unwrap_or_default();
+            return Err(source.refuse(Complaint {
+                message: format!(
+                    "variable '{name}' has {}, and each invocation has room for {}",
+                    Bytes(size),
+                    Bytes(PRIVATE)
+                ),
+                labels: span.to_range().map(|place| (place, String::new())).into_iter().collect(),
+                notes: vec!["keep large arrays in storage, or in workgroup memory that invocations share".into()],
+            }));
+        }
+    }
+    Ok(())
+}
+
 /// Binds the i-th variable of the kernel at binding i of group 0, whatever the source says. Immediates become buffers,
 /// which every device has.
 fn renumber(module: &mut Module, kernel: &Kernel) {
@@ -148,19 +202,25 @@ fn renumber(module: &mut Module, kernel: &Kernel) {
         let name = variable.name.as_deref().unwrap_or_default();
         if let Some(i) = kernel.bindings.iter().position(|binding| binding.name == name) {
             variable.binding = Some(ResourceBinding { group: 0, binding: i as u32 });
-            if variable.space == AddressSpace::Immediate {
+            if kernel.bindings[i].stored {
                 variable.space = storage;
             }
         }
     }
-    if !kernel.bindings.iter().any(|binding| binding.access == reflect::Access::Immediate) {
-        return;
-    }
-    // Pointers to immediates are types of their own.
+    let stored: Vec<AddressSpace> = kernel
+        .bindings
+        .iter()
+        .filter(|binding| binding.stored)
+        .map(|binding| match binding.access {
+            Access::Immediate => AddressSpace::Immediate,
+            _ => AddressSpace::Uniform,
+        })
+        .collect();
+    // Pointers to them are types of their own.
     let pointers: Vec<_> = module.types.iter().map(|(handle, ty)| (handle, ty.clone())).collect();
     for (handle, mut ty) in pointers {
         if let TypeInner::Pointer { space, .. } | TypeInner::ValuePointer { space, .. } = &mut ty.inner
-            && *space == AddressSpace::Immediate
+            && stored.contains(space)
         {
             *space = storage;
             module.types.replace(handle, ty);
@@ -170,30 +230,7 @@ fn renumber(module: &mut Module, kernel: &Kernel) {
 
 /// The values that constants came to have.
 fn values_of(module: &Module, names: &[String]) -> Vec<(String, Value)> {
-    let value = |handle: Handle<Expression>| match module.global_expressions[handle] {
-        Expression::Literal(Literal::Bool(value)) => Some(Value::Bool(value)),
-        Expression::Literal(literal) => number(literal).map(Value::Number),
-        Expression::ZeroValue(ty) => match module.types[ty].inner {
-            TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Bool, .. }) => Some(Value::Bool(false)),
-            _ => Some(Value::Number(0.0)),
-        },
-        _ => None,
-    };
     let named = module.constants.iter().filter_map(|(_, constant)| Some((constant.name.clone()?, constant.init)));
-    named.filter(|(name, _)| names.contains(name)).filter_map(|(name, init)| Some((name, value(init)?))).collect()
-}
-
-fn number(literal: Literal) -> Option<f64> {
-    Some(match literal {
-        Literal::F64(value) | Literal::AbstractFloat(value) => value,
-        Literal::F32(value) => f64::from(value),
-        Literal::F16(value) => f64::from(value),
-        Literal::U16(value) => f64::from(value),
-        Literal::I16(value) => f64::from(value),
-        Literal::U32(value) => f64::from(value),
-        Literal::I32(value) => f64::from(value),
-        Literal::U64(value) => value as f64,
-        Literal::I64(value) | Literal::AbstractInt(value) => value as f64,
-        Literal::Bool(_) => return None,
-    })
+    let named = named.filter(|(name, _)| names.contains(name));
+    named.filter_map(|(name, init)| Some((name, reflect::literal(module, init)?))).collect()
 }

@@ -1,14 +1,18 @@
-//! What to do about common mistakes in WGSL.
+//! The compiler's complaints in plain words, and what to do about common mistakes.
 
 use super::source::{Complaint, words};
 
-/// Advice, by words of what the compiler complains about.
+/// Advice, by words of what the compiler complains about. The first that fits is given.
 const ADVICE: &[(&str, &str)] = &[
     ("found \"\"", "something is not closed: a brace, a parenthesis, or a line without its `;`"),
-    ("recursion limit", "split what is nested into variables or functions"),
+    ("ecursion limit", "split what is nested into variables or functions"),
     ("`subgroups` enable-extension", "leave this line out: subgroup operations need no `enable` here"),
+    ("wgpu_binding_array", "kernels take single buffers: declare a variable for each"),
     ("workgroup size is missing", "write `@compute @workgroup_size(64)`"),
-    ("Workgroup size is out of range", "each number of @workgroup_size is at least 1"),
+    (
+        "Workgroup size is out of range",
+        "each number of @workgroup_size is at least 1, and most devices take 256 to 1024 in all",
+    ),
     (
         "Binding decoration is missing",
         "give the variable a place: `@group(0) @binding(0) var<storage, read> x: array<f32>;`",
@@ -20,43 +24,122 @@ const ADVICE: &[(&str, &str)] = &[
         "only `var<storage, read_write>` variables, and `var` inside functions, can be written",
     ),
     (
-        "address space Uniform are not met",
-        "in a uniform every element of an array takes 16 bytes: use array<vec4<f32>, N>, or a `var<storage, read>`",
+        "The array stride",
+        "in a uniform every element of an array takes 16 bytes: use array<vec4<f32>, N>, or `var<storage, read>`",
     ),
     (
-        "expected assignment or increment",
-        "WGSL declares variables as `var x: f32 = 0.0;` and constants as `let x = 0.0;`",
+        "address space Uniform are not met",
+        "in a uniform, members that are structs or arrays begin at multiples of 16: put @align(16) before them, or use `var<storage, read>`",
     ),
     ("pointer to a non-atomic", "declare what atomics work on as atomic<u32> or atomic<i32>"),
     ("used incorrectly as GlobalUse", "atomics need a `var<storage, read_write>`"),
     (
         "must all have bindings",
-        "give every argument of an entry point a builtin: `@builtin(global_invocation_id) id: vec3<u32>`",
+        "arguments of an entry point have builtins, as in `@builtin(global_invocation_id) id: vec3<u32>`; it returns nothing",
     ),
     ("Built-in type for GlobalInvocationId", "it is a vec3<u32>: take `id.x` for the index along x"),
     ("Built-in type for", "builtin ids are vec3<u32>; indices and sizes of subgroups and workgroups are u32"),
     ("is recursive", "WGSL has no recursion: write it as a loop"),
-    ("HOST_SHAREABLE", "a bool cannot lie in a buffer: use u32"),
+    ("is cyclic", "WGSL has no recursion: write it as a loop"),
     ("Accessing with index", "an index is one integer: take a component, such as id.x"),
+    ("Array length of", "arrayLength takes a pointer to an array whose length is open: arrayLength(&x)"),
+    (
+        "Abstract types may only appear",
+        "the types on both sides differ: write f32(i) * 2.0, or x * 2.0 where x is a float",
+    ),
+    ("forbidden at this stage", "`discard`, derivatives and samplers belong to drawing; kernels have none"),
     (
         "Shader requires capability Capabilities(SUBGROUP)",
-        "this device has no subgroups: combine values through workgroup memory",
+        "combine values through workgroup memory, or choose a device with subgroups",
     ),
     (
-        "Capabilities::FLOAT16",
-        "this device has no f16 arithmetic: declare array<u32>, and unpack2x16float gives two of them",
+        "Shader requires capability Capabilities(COOPERATIVE",
+        "kernels with trusted=True may use cooperative matrices, on devices that have them",
     ),
-    ("Capabilities::SHADER_INT64", "this device has no 64-bit integers: use u32"),
-    ("Capabilities::FLOAT64", "this device has no f64: use f32"),
+    (
+        "f16` values requires",
+        "declare array<u32>, of which unpack2x16float makes two floats, or choose a device with f16",
+    ),
+    ("i64` values requires", "use u32 or i32, or choose a device with 64-bit integers"),
+    ("u64` values requires", "use u32 or i32, or choose a device with 64-bit integers"),
+    ("f64` values requires", "use f32"),
+    ("expected `{`", "bodies of `if`, `else`, `for` and `while` stand in braces"),
+    ("nexpected override-expression", "what depends on an override is an override too: `override M: u32 = N + 1;`"),
+    ("found \"?\"", "WGSL has no `?:`; write select(otherwise, value, condition)"),
+    ("found \"#\"", "WGSL has no preprocessor: use `const`, `override`, and `//! import` for modules of the library"),
+    ("found \"let\"", "at the top of the source, constants are `const n = 3;` or `override n: u32 = 3;`"),
+    (
+        "invalid left-hand side of assignment",
+        "variables that change are `var` inside functions, and `var<storage, read_write>` for buffers",
+    ),
+];
+
+/// What names of other languages are called in WGSL.
+const FOREIGN: &[(&[&str], &str)] = &[
+    (
+        &["float", "int", "uint", "double", "half", "size_t", "long", "short", "char"],
+        "WGSL's numbers are f32, i32, u32 and f16",
+    ),
+    (
+        &["float2", "float3", "float4", "int2", "int3", "int4", "uint2", "uint3", "uint4"],
+        "WGSL's vectors are vec4<f32>, vec2<u32> and so on",
+    ),
+    (
+        &[
+            "threadIdx",
+            "blockIdx",
+            "blockDim",
+            "gridDim",
+            "gl_GlobalInvocationID",
+            "gl_LocalInvocationID",
+            "gl_WorkGroupID",
+            "get_global_id",
+            "get_local_id",
+            "thread_position_in_grid",
+        ],
+        "take ids as arguments of the entry point: `@builtin(global_invocation_id) id: vec3<u32>`; there are local_invocation_id, workgroup_id and num_workgroups too",
+    ),
+    (
+        &["__syncthreads", "barrier", "GroupMemoryBarrierWithGroupSync", "threadgroup_barrier"],
+        "in WGSL it is workgroupBarrier()",
+    ),
+    (
+        &["__shared__", "shared", "groupshared", "threadgroup"],
+        "workgroup memory is declared at the top of the source: `var<workgroup> s: array<f32, 64>;`",
+    ),
+    (&["fabs", "fabsf"], "in WGSL it is abs()"),
+    (&["lerp"], "in WGSL it is mix()"),
+    (&["rsqrt", "rsqrtf"], "in WGSL it is inverseSqrt()"),
+    (&["mod", "fmod"], "in WGSL it is the operator %"),
+    (&["saturate_", "clampf"], "in WGSL it is clamp() or saturate()"),
+    (&["printf"], "WGSL cannot print: write values to a `var<storage, read_write>`"),
+    (&["atomicInc"], "in WGSL it is atomicAdd(&x, 1u)"),
+    (
+        &[
+            "subgroup_size",
+            "subgroup_invocation_id",
+            "global_invocation_id",
+            "local_invocation_id",
+            "local_invocation_index",
+            "workgroup_id",
+        ],
+        "it is an argument of the entry point: `@builtin(global_invocation_id) id: vec3<u32>`",
+    ),
+];
+
+/// Words by which other languages declare variables.
+const C_TYPES: &[&str] = &[
+    "float", "int", "uint", "double", "half", "bool", "auto", "unsigned", "vec2", "vec3", "vec4", "float2", "float3",
+    "float4", "const", "f32", "u32", "i32",
 ];
 
 /// What the compiler says in words of its own, and what it means.
 const REWORDED: &[(&str, &str)] = &[
     ("Bindings for [", "its @group and @binding are those of another variable"),
     ("is used incorrectly as GlobalUse", "it is used in a way that its access mode does not allow"),
-    ("Type flags TypeFlags", "values of this type cannot lie in a buffer"),
+    ("Type flags TypeFlags", "values of this type cannot lie in such a variable"),
     ("Alignment requirements for address space Uniform", "it is not laid out as uniforms have to be"),
-    ("Shader requires capability", "the device cannot do this"),
+    ("Shader requires capability", "this needs what the device has not"),
     ("Using `f16` values requires", "the device has no f16"),
     ("Using `f64` values requires", "the device has no f64"),
     ("Using `i64` values requires", "the device has no 64-bit integers"),
@@ -64,12 +147,13 @@ const REWORDED: &[(&str, &str)] = &[
     ("Loading of [", "this is not a value that can be read"),
     ("Accessing with index [", "this cannot be an index"),
     ("doesn't relate to a valid destination for a store", "this cannot be written"),
-    (
-        "Entry point arguments and return values must all have bindings",
-        "an argument of the entry point has no @builtin",
-    ),
-    ("Parser recursion limit exceeded", "it is nested too deeply"),
+    ("must all have bindings", "an entry point has an argument or a result that no builtin gives or takes"),
+    ("ecursion limit exceeded", "it is nested too deeply"),
     ("internal WGSL front end error", "the source is nested too deeply for the compiler"),
+    ("Uses operations forbidden at this stage", "it uses what only shaders that draw have"),
+    ("Abstract types may only appear", "a number without a type meets a type that it does not fit"),
+    ("specifies standard functionality which is not yet implemented", "this extension is not known here"),
+    ("see msg", ""),
 ];
 
 /// A message of the compiler's without the names and numbers of its own data.
@@ -78,59 +162,112 @@ pub(super) fn plain(text: &str) -> String {
         return (*words).into();
     }
     let text = text.replace("found \"\"", "found the end of the source").replace(" ''", "");
+    // Types are written out as the compiler's own data.
+    let text = text.split(". Found ").next().unwrap_or_default();
+    let text = text
+        .replace(" { invariant: false }", "")
+        .replace("Global variable", "variable")
+        .replace("{AbstractFloat}", "number")
+        .replace("{AbstractInt}", "integer");
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(at) = rest.find(" [") {
         let inner = &rest[at + 2..];
         let end = inner.find(']').filter(|&end| end > 0 && inner[..end].bytes().all(|byte| byte.is_ascii_digit()));
         plain.push_str(&rest[..at]);
-        match end {
-            Some(end) => rest = &inner[end + 1..],
-            None => {
-                plain.push_str(" [");
-                rest = inner;
-            }
+        if let Some(end) = end {
+            rest = &inner[end + 1..];
+        } else {
+            plain.push_str(" [");
+            rest = inner;
         }
     }
     plain + rest
 }
 
+/// Whether a note says nothing to anybody but the compiler's authors.
+pub(super) fn is_noise(note: &str) -> bool {
+    note.contains("Naga maintainers")
+        || note.starts_with("Expression [") && note.ends_with("is invalid")
+        || note.starts_with("You can enable this extension by adding `enable wgpu_binding_array")
+}
+
 /// Advice for a complaint about a text.
-pub(super) fn hints(complaint: &Complaint, text: &str) -> Vec<String> {
-    let all = || complaint.notes.iter().chain([&complaint.message]);
-    let mut advice = Vec::new();
-    if let Some((_, hint)) = ADVICE.iter().find(|(words, _)| all().any(|text| text.contains(words))) {
-        advice.push(format!("hint: {hint}"));
+pub(super) fn hints(complaint: &Complaint, text: &str) -> Option<String> {
+    let all: Vec<&str> = complaint
+        .notes
+        .iter()
+        .chain([&complaint.message])
+        .chain(complaint.labels.iter().map(|(_, label)| label))
+        .map(String::as_str)
+        .collect();
+    let says = |words: &str| all.iter().any(|text| text.contains(words));
+    let hint = if text.trim().lines().count() == 1 && text.trim().strip_suffix(".wgsl").is_some() {
+        Some("the source is a file's name; give pathlib.Path(...).read_text()".into())
+    } else if let Some(name) = complaint.message.strip_prefix("no definition in scope for identifier: `") {
+        let name = name.trim_end_matches('`');
+        FOREIGN.iter().find(|(names, _)| names.contains(&name)).map(|(_, hint)| (*hint).to_string())
+    } else if says("expected assignment or increment") {
+        declaration(complaint, text)
+    } else if says("HOST_SHAREABLE") || says("Type flags TypeFlags") {
+        Some(holdable(complaint, text).into())
+    } else if says("Loading of [") && text.contains("arrayLength(") && !text.contains("arrayLength(&") {
+        Some("arrayLength takes a pointer: arrayLength(&x)".into())
+    } else {
+        ADVICE.iter().find(|(words, _)| says(words)).map(|(_, hint)| (*hint).to_string())
+    };
+    hint.map(|hint| format!("hint: {hint}"))
+}
+
+/// How what stands here would be declared, if it is a declaration of C's.
+fn declaration(complaint: &Complaint, text: &str) -> Option<String> {
+    let place = complaint.labels.first()?.0.start;
+    let before = words(text).take_while(|(at, _)| *at < place).last()?.1;
+    if FOREIGN[4].0.contains(&before) {
+        return Some(FOREIGN[4].1.into());
     }
-    if all().any(|text| text.starts_with("Loading of"))
-        && text.contains("arrayLength(")
-        && !text.contains("arrayLength(&")
-    {
-        advice.push("hint: arrayLength takes a pointer: arrayLength(&x)".into());
+    C_TYPES
+        .contains(&before)
+        .then(|| "WGSL declares variables as `var x: f32 = 0.0;` and constants as `let x = 0.0;`".into())
+}
+
+/// What a variable can hold that cannot hold this.
+fn holdable(complaint: &Complaint, text: &str) -> &'static str {
+    let declared = complaint.labels.first().map_or("", |(range, _)| &text[range.clone()]);
+    let word = |wanted: &str| words(declared).any(|(_, word)| word == wanted);
+    let lengths_given = complaint
+        .notes
+        .iter()
+        .any(|note| note.split_once(") do not meet").is_some_and(|(has, _)| !has.contains("CREATION_RESOLVED")));
+    if lengths_given && word("array") {
+        "only arrays in var<workgroup> take an override as their length: use array<f32>, or a const"
+    } else if word("bool") {
+        "a bool cannot lie in a buffer: use u32"
+    } else if word("atomic") {
+        "atomics need a `var<storage, read_write>` or a `var<workgroup>`"
+    } else if word("ptr") {
+        "pointers cannot lie in a buffer"
+    } else if word("uniform") {
+        "a uniform has a fixed size, and no bool or atomic in it: array<vec4<f32>, N>; or use `var<storage, read>`"
+    } else {
+        "a buffer holds numbers, vectors, matrices, and arrays and structs of them; a bool has to be a u32"
     }
-    advice
 }
 
 /// Why a text that compiles has no entry point.
 pub(super) fn no_entry_point(text: &str, others: &[String]) -> String {
     let word = |wanted: &str| words(text).any(|(_, word)| word == wanted);
-    if !text.contains('{') && text.trim().lines().count() == 1 && text.trim().ends_with(".wgsl") {
-        return "the source is a file's name; give pathlib.Path(...).read_text()".into();
-    }
     if !others.is_empty() {
         return format!("its entry points ({}) draw; a kernel's entry point is marked @compute", others.join(", "));
     }
     match (word("workgroup_size"), word("fn")) {
         (true, _) => {
             "there is a @workgroup_size, but no @compute beside it: write `@compute @workgroup_size(64) fn main(...)`"
-                .into()
         }
-        (false, true) => {
-            "mark the function that each invocation runs: `@compute @workgroup_size(64) fn main(...)`".into()
-        }
+        (false, true) => "mark the function that each invocation runs: `@compute @workgroup_size(64) fn main(...)`",
         (false, false) => {
             "write a function `@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>)`"
-                .into()
         }
     }
+    .into()
 }

@@ -80,7 +80,7 @@ pub struct Program {
     pub(crate) module: naga::Module,
     pub workgroup_size: [u32; 3],
     /// Bytes of workgroup memory.
-    pub workgroup_memory: u32,
+    pub workgroup_memory: u64,
     /// Values of all constants that the entry point uses.
     pub constants: Vec<(String, Value)>,
     source: Source,
@@ -158,6 +158,7 @@ impl Kernel {
             let name = options.name.clone().unwrap_or_else(|| entry_point.clone());
             source.what = format!("kernel '{name}'");
             let declared = constants_of(&source, &module, &options.constants)?;
+            reflect::check_arguments(&source, &module, chosen)?;
             let (bindings, unused) = reflect::bindings_of(&source, &module, info.get_entry_point(chosen))?;
             let mut kernel = Self {
                 name,
@@ -211,7 +212,6 @@ impl Kernel {
     /// The same kernel with other values of these constants.
     pub fn specialise(&self, constants: &[(String, Value)]) -> Result<Self> {
         let mut options = self.options.clone();
-        options.name = Some(self.name.clone());
         options.constants.retain(|(name, _)| constants.iter().all(|(other, _)| other != name));
         options.constants.extend_from_slice(constants);
         options.constants.sort_by(|a, b| a.0.cmp(&b.0));
@@ -233,6 +233,12 @@ impl Kernel {
         }
         all.insert(key, kernel.clone());
         Ok(kernel)
+    }
+
+    /// Whether the source has an alias of this name, for which a constant can be a type.
+    #[must_use]
+    pub fn has_alias(&self, name: &str) -> bool {
+        source::has_alias(&self.options.source, name)
     }
 
     /// An error about a call of this kernel.

@@ -1,9 +1,9 @@
 //! What a source declares, read from the compiler's module: entry points, variables, constants.
 
 use naga::valid::FunctionInfo;
-use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
+use naga::{AddressSpace, Expression, Handle, Literal, Module, ShaderStage, StorageAccess, TypeInner};
 
-use super::source::{Complaint, Source};
+use super::source::{Complaint, Source, has_alias};
 use super::types::Type;
 use super::{Value, hints};
 use crate::error::{Error, Result};
@@ -16,6 +16,9 @@ pub struct Binding {
     pub place: Option<(u32, u32)>,
     pub access: Access,
     pub ty: Type,
+    /// Whether values are bound as storage that is read. Immediates are, whose layout rules are those of storage, and
+    /// so are uniforms where one has a matrix of two rows, whose columns GL takes for columns of four.
+    pub(crate) stored: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,16 @@ impl Access {
     #[must_use]
     pub const fn is_storage(self) -> bool {
         matches!(self, Self::Read | Self::ReadWrite)
+    }
+}
+
+/// Whether there is a matrix of two rows in a type.
+fn has_narrow_matrix(ty: &Type) -> bool {
+    match ty {
+        Type::Matrix { rows, .. } => *rows == 2,
+        Type::Array { of, .. } => has_narrow_matrix(of),
+        Type::Struct { fields, .. } => fields.iter().any(|field| has_narrow_matrix(&field.ty)),
+        Type::Scalar(_) | Type::Atomic(_) | Type::Vector { .. } => false,
     }
 }
 
@@ -93,6 +106,26 @@ pub(super) fn choose_entry_point(source: &Source, module: &Module, wanted: Optio
     Ok(module.entry_points.iter().position(found).expect("it is among them"))
 }
 
+/// Refuses an entry point whose arguments no dispatch gives.
+pub(super) fn check_arguments(source: &Source, module: &Module, chosen: usize) -> Result<()> {
+    let entry = &module.entry_points[chosen];
+    let is_location = |binding: &Option<naga::Binding>| matches!(binding, Some(naga::Binding::Location { .. }));
+    let wrong = entry.function.arguments.iter().find(|argument| match &module.types[argument.ty].inner {
+        TypeInner::Struct { members, .. } => members.iter().any(|member| is_location(&member.binding)),
+        _ => is_location(&argument.binding),
+    });
+    let Some(argument) = wrong else { return Ok(()) };
+    let name = argument.name.as_deref().unwrap_or_default();
+    Err(source.refuse(Complaint {
+        message: format!(
+            "the argument '{name}' of entry point '{}' has a @location, which belongs to drawing",
+            entry.name
+        ),
+        labels: source.function(&entry.name).map(|place| (place, String::new())).into_iter().collect(),
+        notes: vec!["arguments of a kernel have builtins, as in `@builtin(global_invocation_id) id: vec3<u32>`".into()],
+    }))
+}
+
 /// The variables that an entry point uses, in the order of the source, and the names of those that it does not use.
 pub(super) fn bindings_of(
     source: &Source,
@@ -130,7 +163,12 @@ pub(super) fn bindings_of(
             return Err(refuse_variable(source, module, handle, what));
         };
         let place = variable.binding.map(|place| (place.group, place.binding));
-        bindings.push(Binding { name, place, access, ty });
+        bindings.push(Binding { name, place, access, ty, stored: access == Access::Immediate });
+    }
+    // Functions that take a pointer to a uniform take one to each of them.
+    if bindings.iter().any(|binding| binding.access == Access::Uniform && has_narrow_matrix(&binding.ty)) {
+        let uniforms = bindings.iter_mut().filter(|binding| binding.access == Access::Uniform);
+        uniforms.for_each(|binding| binding.stored = true);
     }
     Ok((bindings, unused))
 }
@@ -162,15 +200,21 @@ pub(super) fn constants_of(source: &Source, module: &Module, given: &[(String, V
                 .map_or("number", |numbers| numbers.scalar.name()),
         };
         let value = given.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+        // A default that is more than a number is known once the constants before it are.
+        let default = declared.init.and_then(|init| literal(module, init));
         if let Some(value) = value {
             check_constant(&name, ty, value).map_err(|why| Error::Kernel(format!("{}: {why}", source.what)))?;
         }
-        constants.push(Constant { name, ty, value, required: declared.init.is_none() });
+        constants.push(Constant { name, ty, value: value.or(default), required: declared.init.is_none() });
     }
     for (name, value) in given {
         if matches!(value, Value::Type(_)) {
             constants.push(Constant { name: name.clone(), ty: "type", value: Some(*value), required: false });
         } else if !constants.iter().any(|constant| constant.name == *name) {
+            if has_alias(&source.text, name) {
+                let message = format!("the constant '{name}' is an alias: give a type, such as 'float16'");
+                return Err(Error::Kernel(format!("{}: {message}", source.what)));
+            }
             let known: Vec<&str> = constants.iter().map(|constant| constant.name.as_str()).collect();
             let known =
                 if known.is_empty() { "it declares none".into() } else { format!("it has {}", known.join(", ")) };
@@ -181,6 +225,34 @@ pub(super) fn constants_of(source: &Source, module: &Module, given: &[(String, V
         }
     }
     Ok(constants)
+}
+
+/// The value of an expression that is a number or a bool.
+pub(super) fn literal(module: &Module, expression: Handle<Expression>) -> Option<Value> {
+    Some(match module.global_expressions[expression] {
+        Expression::Literal(Literal::Bool(value)) => Value::Bool(value),
+        Expression::Literal(literal) => Value::Number(number(literal)?),
+        Expression::ZeroValue(ty) => match module.types[ty].inner {
+            TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Bool, .. }) => Value::Bool(false),
+            _ => Value::Number(0.0),
+        },
+        _ => return None,
+    })
+}
+
+fn number(literal: Literal) -> Option<f64> {
+    Some(match literal {
+        Literal::F64(value) | Literal::AbstractFloat(value) => value,
+        Literal::F32(value) => f64::from(value),
+        Literal::F16(value) => f64::from(value),
+        Literal::U16(value) => f64::from(value),
+        Literal::I16(value) => f64::from(value),
+        Literal::U32(value) => f64::from(value),
+        Literal::I32(value) => f64::from(value),
+        Literal::U64(value) => value as f64,
+        Literal::I64(value) | Literal::AbstractInt(value) => value as f64,
+        Literal::Bool(_) => return None,
+    })
 }
 
 /// Why a constant of this type cannot have this value.

@@ -9,7 +9,7 @@ use codespan_reporting::diagnostic::{Diagnostic, Label};
 use codespan_reporting::files::SimpleFiles;
 use codespan_reporting::term;
 
-use super::hints::{hints, plain};
+use super::hints::{hints, is_noise, plain};
 use crate::error::{Error, Result};
 use crate::gpu::wgsl;
 
@@ -62,6 +62,10 @@ impl Source {
         let mut own = text.strip_prefix('\u{feff}').unwrap_or(text).to_string();
         for (name, ty) in types {
             let Some(range) = alias(&own, name) else {
+                if words(&own).any(|(_, word)| word == name) {
+                    let message = format!("the constant '{name}' is no alias: give a number, not {ty}");
+                    return Err(Error::Kernel(format!("{}: {message}", source.what)));
+                }
                 return Err(Error::Kernel(format!(
                     "{}: the constant '{name}' is given the type {ty}, but the source has no line `alias {name} = f32;`",
                     source.what
@@ -110,21 +114,33 @@ impl Source {
     /// Appends what the import lines of a text ask for, each once.
     fn import(&mut self, text: &str) -> Result<()> {
         let mut seen = Vec::new();
-        for (number, line) in text.lines().enumerate() {
-            let Some(import) = line.trim().strip_prefix(wgsl::IMPORT).map(str::trim) else { continue };
+        let comments = block_comments(text);
+        let mut start = 0;
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            let at = start + line.len() - line.trim_start().len();
+            start += line.len();
+            let trimmed = line.trim();
+            let Some(import) = trimmed.strip_prefix(wgsl::IMPORT.trim_end()) else { continue };
+            let is_word = !import.starts_with(|c: char| !c.is_whitespace());
+            if !is_word || comments.iter().any(|comment| comment.contains(&at)) {
+                continue;
+            }
+            let import = import.trim();
             if seen.contains(&import) {
                 continue;
             }
             seen.push(import);
-            let name = import.split_once(" as ").map_or(import, |(name, _)| name.trim());
-            if !LIBRARY.contains(&name) {
-                return Err(Error::Kernel(format!(
-                    "{}: line {}: `{}`: there is no such module; the modules are {}",
-                    self.what,
-                    number + 1,
-                    line.trim(),
-                    LIBRARY.join(", ")
-                )));
+            let (name, prefix) = import.split_once(" as ").unwrap_or((import, "this"));
+            let why = if !LIBRARY.contains(&name.trim()) {
+                Some(format!("there is no such module; the modules are {}", LIBRARY.join(", ")))
+            } else if !is_name(prefix.trim()) {
+                Some("what stands behind `as` is no name".into())
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                let line = shortened(trimmed);
+                return Err(Error::Kernel(format!("{}: line {}: `{line}`: {why}", self.what, number + 1)));
             }
             let body = wgsl::imported(import, &[])?;
             self.push("gpukern", "\n");
@@ -136,13 +152,18 @@ impl Source {
     /// The error for something wrong in the text.
     pub(crate) fn refuse(&self, mut complaint: Complaint) -> Error {
         let hints = hints(&complaint, &self.text);
-        complaint.notes.retain(|note| !note.contains("Naga maintainers"));
+        complaint.notes.retain(|note| !is_noise(note));
         let mut notes: Vec<String> =
             complaint.notes.iter().map(|note| format!("note: {}", shortened(&plain(note)))).collect();
         notes.dedup();
         let mut files = SimpleFiles::new();
         let mut whole = vec![None; self.parts.len()];
         let mut labels = Vec::new();
+        // What the user wrote comes first.
+        let is_ours = |range: &Range<usize>| {
+            self.parts.iter().any(|part| part.file.starts_with("gpukern") && part.range.contains(&range.start))
+        };
+        complaint.labels.sort_by_key(|(range, _)| is_ours(range));
         for (i, (range, message)) in complaint.labels.iter().enumerate() {
             // What lacks an end lacks it behind the last character.
             let last = self.parts.len().checked_sub(1);
@@ -189,6 +210,15 @@ impl Source {
     }
 }
 
+/// Whether a text has an alias of this name.
+pub(super) fn has_alias(text: &str, name: &str) -> bool {
+    alias(text, name).is_some()
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+}
+
 /// Where in a text the type of the alias of this name stands.
 fn alias(text: &str, name: &str) -> Option<Range<usize>> {
     let mut words = words(text);
@@ -225,6 +255,25 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
             }
         }
     })
+}
+
+/// Where the block comments of a text are.
+fn block_comments(text: &str) -> Vec<Range<usize>> {
+    let mut all = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        if rest.starts_with("//") {
+            at += rest.find('\n').unwrap_or(rest.len());
+        } else if rest.starts_with("/*") {
+            let length = comment(rest);
+            all.push(at..at + length);
+            at += length;
+        } else {
+            at += rest.chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    all
 }
 
 /// The length of the block comment with which a text begins. They nest.

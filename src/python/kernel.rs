@@ -9,11 +9,11 @@ use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMet
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
 use smallvec::SmallVec;
 
 use super::arrays::{alias, as_array, descriptor, plain_array, to_array};
-use super::call::{Any, chosen_device};
+use super::call::{Any, Given, chosen_device};
 use super::enter;
 use super::tensor::{PyTensor, shape_argument};
 use crate::device::Device;
@@ -29,6 +29,7 @@ use crate::kernel::types::Type;
 use crate::kernel::{self, Kernel, Options, Value, launch};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use values::shown;
 
 /// A compute kernel written in WGSL, called with arrays by the names of its variables.
 ///
@@ -99,15 +100,18 @@ const RESERVED: [&str; 6] = ["threads", "workgroups", "out", "device", "inplace"
 #[pymethods]
 impl PyKernel {
     #[new]
-    #[pyo3(signature = (source, /, *, entry_point=None, constants=None, name=None, trusted=false))]
+    #[pyo3(signature = (source, /, *, entry_point=None, constants=None, name=None, trusted=Given::Default(false)))]
     fn new(
         py: Python<'_>,
         source: Any<'_, '_>,
-        entry_point: Option<String>,
+        entry_point: Option<Any<'_, '_>>,
         constants: Option<Any<'_, '_>>,
-        name: Option<String>,
-        trusted: bool,
+        name: Option<Any<'_, '_>>,
+        trusted: Given<'_, bool>,
     ) -> PyResult<Self> {
+        let entry_point = text_argument("entry_point", entry_point)?;
+        let name = text_argument("name", name)?;
+        let trusted = trusted.flag("Kernel", "trusted").map_err(as_kernel_error(py))?;
         if source.is_instance_of::<PyString>() && source.extract::<String>().is_err() {
             return Err(
                 Error::Kernel("Kernel: the source has a character (a surrogate) that UTF-8 has not".into()).into()
@@ -183,7 +187,7 @@ impl PyKernel {
 
     /// Bytes of workgroup memory; None while a constant that it depends on has no value.
     #[getter]
-    fn workgroup_memory(&self) -> Option<u32> {
+    fn workgroup_memory(&self) -> Option<u64> {
         self.kernel.known_program().map(|program| program.workgroup_memory)
     }
 
@@ -342,6 +346,20 @@ fn written(kernel: &Kernel) -> impl Iterator<Item = &Binding> {
     kernel.bindings.iter().filter(|binding| binding.access == Access::ReadWrite)
 }
 
+/// An argument that is a name, or None.
+fn text_argument(label: &str, value: Option<Any<'_, '_>>) -> PyResult<Option<String>> {
+    let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(None) };
+    match value.extract::<String>() {
+        Ok(text) if !text.is_empty() && !text.chars().any(char::is_control) => Ok(Some(text)),
+        _ => Err(Error::Kernel(format!("Kernel: {label}={} must be a name, a str of one line", shown(value))).into()),
+    }
+}
+
+/// Makes a KernelError of what another part of the package refuses on a kernel's behalf.
+fn as_kernel_error(py: Python<'_>) -> impl Fn(PyErr) -> PyErr {
+    move |error| Error::Kernel(error.value(py).to_string()).into()
+}
+
 /// Values of constants, by name.
 fn constants_argument(constants: Any<'_, '_>) -> PyResult<Vec<(String, Value)>> {
     let Ok(constants) = constants.cast::<PyDict>() else {
@@ -381,10 +399,10 @@ fn constant_value(name: &str, value: Any<'_, '_>) -> PyResult<Value> {
         Some((b'i', 4)) => "i32",
         Some((b'u', 4)) => "u32",
         _ => {
-            let shown = value.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
             return Err(Error::Kernel(format!(
-                "Kernel: the constant {name}={shown} is a number, a bool, or for an alias one of the types float16, \
-                 float32, int32, uint32"
+                "Kernel: the constant {name}={} must be a number or a bool, or for an alias one of the types float16, \
+                 float32, int32, uint32",
+                shown(value)
             ))
             .into());
         }
@@ -425,8 +443,8 @@ impl<'py> Keywords<'py> {
                 "out" => all.out = Some(value).filter(|value| !value.is_none()),
                 "device" => all.device = Some(value).filter(|value| !value.is_none()),
                 "inplace" => {
-                    all.inplace =
-                        value.extract().map_err(|_| kernel.refuse(format!("inplace={value} must be True or False")))?;
+                    let wrong = |_| kernel.refuse(format!("inplace={} must be True or False", shown(&value)));
+                    all.inplace = value.extract().map_err(wrong)?;
                 }
                 "bindings" => more = Some(value).filter(|value| !value.is_none()),
                 _ => all.argument(kernel, name, value)?,
@@ -450,7 +468,7 @@ impl<'py> Keywords<'py> {
     fn argument(&mut self, kernel: &Kernel, name: String, value: Bound<'py, PyAny>) -> PyResult<()> {
         if kernel.bindings.iter().any(|binding| binding.name == name) {
             self.variables.push((name, value));
-        } else if kernel.constants.iter().any(|constant| constant.name == name) {
+        } else if kernel.constants.iter().any(|constant| constant.name == name) || kernel.has_alias(&name) {
             let value = constant_value(&name, &value)?;
             self.constants.push((name, value));
         } else if !kernel.unused.contains(&name) {
@@ -621,12 +639,16 @@ impl<'py> Return<'py> {
 
 /// How many along x, y and z: an integer, or up to three.
 fn extents(kernel: &Kernel, label: &str, value: Any<'_, '_>) -> PyResult<[u64; 3]> {
+    let wrong = || kernel.refuse(format!("{label}={} must be an integer, or up to three of them", shown(value)));
     let one = |value: Any<'_, '_>| -> PyResult<u64> {
-        let number = value.extract::<i64>().ok().filter(|_| !value.is_instance_of::<PyBool>());
-        match number.map(u64::try_from) {
-            Some(Ok(number)) => Ok(number),
-            Some(Err(_)) => Err(kernel.refuse(format!("{label}={value} is negative")).into()),
-            None => Err(kernel.refuse(format!("{label}={} is an integer or up to three", value.repr()?)).into()),
+        let is_bool = value.is_instance_of::<PyBool>();
+        match (value.extract::<i64>(), value.is_instance_of::<PyInt>()) {
+            (Ok(number), _) if !is_bool && number >= 0 => Ok(number as u64),
+            (Ok(number), _) if !is_bool => Err(kernel.refuse(format!("{label}={number} is negative")).into()),
+            // Too large for anything.
+            (Err(_), true) if value.gt(0)? => Ok(u64::MAX),
+            (Err(_), true) => Err(kernel.refuse(format!("{label}={} is negative", shown(value))).into()),
+            _ => Err(wrong().into()),
         }
     };
     let is_sequence = value.is_instance_of::<PyTuple>()
@@ -637,7 +659,7 @@ fn extents(kernel: &Kernel, label: &str, value: Any<'_, '_>) -> PyResult<[u64; 3
     }
     let all: Vec<Bound<'_, PyAny>> = value.try_iter()?.collect::<PyResult<_>>()?;
     if all.is_empty() || all.len() > 3 {
-        return Err(kernel.refuse(format!("{label}={} is an integer or up to three", value.repr()?)).into());
+        return Err(wrong().into());
     }
     let mut extents = [1; 3];
     for (to, from) in extents.iter_mut().zip(&all) {
@@ -735,10 +757,10 @@ fn automatic(shapes: &[(&str, Shape)], field: &str) -> Option<Vec<usize>> {
 fn new_output<'py>(kernel: &Kernel, binding: &Binding, what: Any<'_, 'py>) -> PyResult<(Input, Return<'py>)> {
     let py = what.py();
     let wrong = || {
-        let shown = what.repr().map_or_else(|_| "this".into(), |text| text.to_string());
         kernel.refuse(format!(
-            "out={{'{}': {shown}}} is a shape and a dtype, such as ((100,), 'float32'), or a shape alone",
-            binding.name
+            "out={{'{}': {}}} must be a shape and a dtype, such as ((100,), 'float32'), or a shape alone",
+            binding.name,
+            shown(what)
         ))
     };
     // A shape of two lengths has no dtype at its end.
@@ -784,7 +806,8 @@ fn storage_argument<'py>(
         return Ok((Input::Tensor(tensor.get().0.clone()), Return::Tensor(value.clone())));
     }
     let what = format!("kernel '{}'", kernel.name);
-    let Some(array) = plain_array(value, &what, name)? else { return other_argument(kernel, binding, value) };
+    let array = plain_array(value, &what, name).map_err(as_kernel_error(value.py()))?;
+    let Some(array) = array else { return other_argument(kernel, binding, value) };
     let into = (inplace && binding.access == Access::ReadWrite).then(|| value.clone());
     if into.is_some() && !value.getattr("flags")?.getattr("writeable")?.is_truthy()? {
         return Err(kernel
@@ -867,12 +890,15 @@ fn other_argument<'py>(
     value: &Bound<'py, PyAny>,
 ) -> PyResult<(Input, Return<'py>)> {
     let py = value.py();
-    if !value.is_instance_of::<PyDict>() && value.hasattr("__array__")? && !value.hasattr("dtype")? {
-        let array = as_array(value, &format!("kernel '{}'", kernel.name), &binding.name)?;
+    // Numbers of NumPy's have an array's attributes, and are no arrays.
+    let is_number = value.is_instance(&py.import("numpy")?.getattr("generic")?)?;
+    if !value.is_instance_of::<PyDict>() && !is_number && value.hasattr("__array__")? {
+        let what = format!("kernel '{}'", kernel.name);
+        let array = as_array(value, &what, &binding.name).map_err(as_kernel_error(py))?;
         return Ok((Input::Array(array_tensor(kernel, binding, &array)?), Return::New));
     }
     if value.is_none() || value.is_instance_of::<PyString>() {
-        return Err(kernel.refuse(format!("'{}' is {}, and no array or tensor", binding.name, value.repr()?)).into());
+        return Err(kernel.refuse(format!("'{}' is {}, and no array or tensor", binding.name, shown(value))).into());
     }
     let bytes = values::pack(kernel, &binding.name, &binding.ty, value, &|_| None)?;
     let count = match (&binding.ty, binding.ty.tail()) {

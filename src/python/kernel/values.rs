@@ -2,7 +2,7 @@
 
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyMapping, PySequence, PyString};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyMapping, PySequence, PyString};
 
 use crate::kernel::Kernel;
 use crate::kernel::bind::smallest;
@@ -34,7 +34,11 @@ fn size_with_tail(kernel: &Kernel, name: &str, ty: &Type, value: &Bound<'_, PyAn
         }
         _ => value.clone(),
     };
-    let count = last.len().unwrap_or(0);
+    let count = last.len().unwrap_or(1);
+    if count == 0 {
+        let why = "it has no element, and WGSL's arrays have at least one";
+        return Err(kernel.refuse(format!("'{name}' ({ty}): {why}")).into());
+    }
     Ok((ty.size() + count * stride).max(smallest(ty)))
 }
 
@@ -74,7 +78,7 @@ impl Packer<'_> {
                 self.put_items(value, *columns, column_stride(*rows) * scalar.size(), &column, ty, to, path)
             }
             Type::Array { of, count, stride } => {
-                let count = count.map_or_else(|| value.len(), Ok).unwrap_or(0);
+                let count = count.map_or_else(|| value.len(), Ok).unwrap_or(1);
                 self.put_items(value, count, *stride, of, ty, to, path)
             }
             Type::Struct { fields, .. } => self.put_struct(fields, value, ty, to, path),
@@ -101,7 +105,11 @@ impl Packer<'_> {
             }
             _ => value,
         };
-        let wrong = |found: String| self.refuse(path, ty, &format!("a sequence of {count} is wanted, not {found}"));
+        let wrong = |found: String| {
+            let given = value.len().is_err() && !matches!(ty, Type::Vector { .. } | Type::Matrix { .. });
+            let wanted = if given { "an array or a sequence" } else { &*format!("a sequence of {count}") };
+            self.refuse(path, ty, &format!("{wanted} is wanted, not {found}"))
+        };
         let is_text = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
         let sequence = match value.cast::<PySequence>() {
             Ok(sequence) if !is_text => sequence.clone(),
@@ -111,14 +119,18 @@ impl Packer<'_> {
             }
             _ => return Err(wrong(shown(value))),
         };
-        let found = sequence.len()?;
-        if found != count {
-            return Err(wrong(format!("{found}")));
+        let mut found = 0;
+        // What it gives need not be what its length says.
+        for item in sequence.try_iter()? {
+            if found < count {
+                self.put(of, &item?, &mut to[found * stride..], &Path::Item(path, found))?;
+            }
+            found += 1;
+            if found > count {
+                break;
+            }
         }
-        for (i, item) in sequence.try_iter()?.enumerate() {
-            self.put(of, &item?, &mut to[i * stride..], &Path::Item(path, i))?;
-        }
-        Ok(())
+        if found == count { Ok(()) } else { Err(wrong(sequence.len().unwrap_or(found).to_string())) }
     }
 
     fn put_struct(
@@ -215,20 +227,27 @@ fn fields_of(fields: &[Field]) -> String {
 }
 
 /// A value for a message, cut where it is long.
-fn shown(value: &Bound<'_, PyAny>) -> String {
+pub(super) fn shown(value: &Bound<'_, PyAny>) -> String {
     let text = value.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
     if text.chars().count() > 60 { format!("{}…", text.chars().take(60).collect::<String>()) } else { text }
 }
 
 fn put_number(scalar: Scalar, value: &Bound<'_, PyAny>, to: &mut [u8]) -> Result<(), String> {
-    let float = || value.extract::<f64>().ok().filter(|_| !value.is_instance_of::<PyString>());
+    let is_int = value.is_instance_of::<PyInt>();
+    let float = || match value.extract::<f64>() {
+        Ok(number) => Ok(number),
+        Err(_) if is_int => Err(format!("{} is beyond what {scalar} holds", shown(value))),
+        Err(_) => Err(format!("a number is wanted, not {}", shown(value))),
+    };
     let wrong = |wanted: &str| format!("{wanted} is wanted, not {}", shown(value));
+    let beyond = || format!("{} is beyond what {scalar} holds", shown(value));
     let int = || match value.extract::<i128>() {
         Ok(number) => Ok(number),
-        Err(_) if value.is_instance_of::<PyBool>() => Ok(i128::from(value.is_truthy().unwrap_or(false))),
+        // NumPy's bools are no integers to Python.
+        Err(_) if let Ok(flag) = value.extract::<bool>() => Ok(i128::from(flag)),
+        Err(_) if is_int => Err(beyond()),
         Err(_) => Err(wrong("an integer")),
     };
-    let beyond = || format!("{} is beyond what {scalar} holds", shown(value));
     macro_rules! integer {
         ($($ty:ty),*) => {
             { $( let bytes = <$ty>::try_from(int()?).map_err(|_| beyond())?.to_le_bytes(); )* to[..bytes.len()].copy_from_slice(&bytes) }
@@ -236,21 +255,21 @@ fn put_number(scalar: Scalar, value: &Bound<'_, PyAny>, to: &mut [u8]) -> Result
     }
     match scalar {
         Scalar::F32 => {
-            let number = float().ok_or_else(|| wrong("a number"))?;
+            let number = float()?;
             if number.is_finite() && (number as f32).is_infinite() {
                 return Err(beyond());
             }
             to[..4].copy_from_slice(&(number as f32).to_le_bytes());
         }
         Scalar::F16 => {
-            let number = float().ok_or_else(|| wrong("a number"))?;
+            let number = float()?;
             let half = half::f16::from_f64(number);
             if number.is_finite() && half.is_infinite() {
                 return Err(beyond());
             }
             to[..2].copy_from_slice(&half.to_le_bytes());
         }
-        Scalar::F64 => to[..8].copy_from_slice(&float().ok_or_else(|| wrong("a number"))?.to_le_bytes()),
+        Scalar::F64 => to[..8].copy_from_slice(&float()?.to_le_bytes()),
         Scalar::I16 => integer!(i16),
         Scalar::U16 => integer!(u16),
         Scalar::I32 => integer!(i32),
