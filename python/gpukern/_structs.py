@@ -25,19 +25,36 @@ def from_layout(array: Array, dtype: "np.dtype[Any]") -> Array:
     return result
 
 
+def of_numbers(values: object, dtype: "np.dtype[Any]") -> Array:
+    """Return an array of Python's numbers, or raise where the dtype does not hold them."""
+    given = np.asarray(values)
+    if given.dtype.kind not in ("biu" if dtype.kind in "iu" else "biuf"):
+        raise ValueError(f"it is of {given.dtype}, not numbers for {dtype}")
+    if dtype.kind in "iu" and given.size:
+        limits = np.iinfo(dtype)
+        if given.min() < limits.min or given.max() > limits.max:
+            raise ValueError(f"{dtype} goes from {limits.min} to {limits.max}")
+    with np.errstate(over="ignore"):
+        result = given.astype(dtype)
+    if dtype.kind == "f" and not np.array_equal(np.isfinite(result), np.isfinite(given)):
+        raise ValueError(f"{dtype} holds no numbers so large")
+    return result
+
+
 def _copy(source: Array, target: Array, what: str) -> None:
     if source.dtype.names is None or target.dtype.names is None:
         _copy_numbers(source, target, what)
         return
     if sorted(source.dtype.names) != sorted(target.dtype.names):
-        raise ValueError(f"{what} has the fields {', '.join(source.dtype.names)}, not {', '.join(target.dtype.names)}")
+        fields = ", ".join(source.dtype.names)
+        raise ValueError(f"'{what}' has the fields {fields}, not {', '.join(target.dtype.names)}; rename or add fields")
     for name in target.dtype.names:
         _copy(np.asarray(source[name]), target[name], f"{what}.{name}")
 
 
 def _copy_numbers(source: Array, target: Array, what: str) -> None:
     if source.dtype != target.dtype:
-        raise ValueError(f"{what} has dtype {source.dtype}, not {target.dtype}")
+        raise ValueError(f"'{what}' has dtype {source.dtype}, not {target.dtype}; convert it with .astype")
     # WGSL puts a fourth number behind every three of a vec3 in arrays and matrices.
     if target.shape != source.shape and target.ndim and source.ndim:
         if (source.shape[-1], target.shape[-1]) == (3, 4):
@@ -45,5 +62,5 @@ def _copy_numbers(source: Array, target: Array, what: str) -> None:
         elif (source.shape[-1], target.shape[-1]) == (4, 3):
             source = source[..., :3]
     if source.shape != target.shape:
-        raise ValueError(f"{what} has the shape {source.shape}, not {target.shape}")
+        raise ValueError(f"'{what}' has the shape {source.shape}, not {target.shape}")
     target[...] = source

@@ -240,7 +240,7 @@ impl Pipelines {
         kinds: &[BindingKind],
         trusted: bool,
     ) -> Result<Pipeline> {
-        on_deep_stack(|| {
+        on_deep_stack(&format!("kernel '{label}'"), || {
             let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
             let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
             let (layout, bindings) = self.layout_of(device, kinds);

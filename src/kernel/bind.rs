@@ -57,6 +57,12 @@ pub(crate) enum Ready {
 /// Checks what a call gives for a storage variable.
 pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input) -> Result<Fit> {
     let name = &binding.name;
+    if let (Input::Tensor(tensor), Access::ReadWrite) = (input, binding.access)
+        && tensor.layout().repeats()
+    {
+        let why = "it is written, and elements of it share memory, as in a broadcast view; give a copy()";
+        return Err(kernel.refuse(format!("'{name}': {why}")));
+    }
     let fit = match input {
         Input::Tensor(tensor) | Input::Array(tensor) => fit(&binding.ty, tensor.dtype(), tensor.shape()),
         Input::Bytes(tensor) => fit_bytes(&binding.ty, tensor.len()),

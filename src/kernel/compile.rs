@@ -8,21 +8,24 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationError, ValidationFlags, Va
 use naga::{AddressSpace, Module, ResourceBinding, StorageAccess, TypeInner, WithSpan};
 
 use super::reflect::{self, Access};
-use super::source::{Complaint, Source};
+use super::source::{Complaint, Source, words};
 use super::{Identity, Kernel, Program, Value};
 use crate::device::select::panic_message;
 use crate::error::{Bytes, Error, Result};
 
 /// Runs the compiler with enough stack for deeply nested texts. What makes it panic is refused as a text.
-pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_deep_stack<T: Send>(what: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     const STACK: usize = 64 << 20;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name(COMPILER.into()).stack_size(STACK).spawn_scoped(scope, work);
         match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| {
-                Err(Error::Kernel(format!("the WGSL compiler fails on this source: {}", panic_message(&*panic))))
+                Err(Error::Kernel(format!(
+                    "{what}: the WGSL compiler fails on this source: {}",
+                    panic_message(&*panic)
+                )))
             }),
-            Err(error) => Err(Error::Kernel(format!("no thread for the WGSL compiler: {error}"))),
+            Err(error) => Err(Error::Kernel(format!("{what}: no thread for the WGSL compiler: {error}"))),
         }
     })
 }
@@ -66,6 +69,21 @@ fn invalid(source: &Source, error: &WithSpan<ValidationError>, note: Option<&str
         if labels.is_empty() {
             labels.extend(source.function(name).map(|range| (range, String::new())));
         }
+    }
+    // Types are shared, and have no place: the first mention of what is wrong will do.
+    let mentioned = ["f16", "f64", "i64", "u64"]
+        .into_iter()
+        .find(|ty| notes.iter().any(|note| note.contains(&format!("`{ty}` values"))));
+    if let (Some(ty), true) = (mentioned, labels.is_empty()) {
+        let suffixed = if ty == "f64" { "lf" } else { "h" };
+        let is_it =
+            |word: &str| word == ty || word.starts_with(|c: char| c.is_ascii_digit()) && word.ends_with(suffixed);
+        labels.extend(
+            words(&source.text)
+                .filter(|(_, word)| is_it(word))
+                .map(|(at, word)| (at..at + word.len(), String::new()))
+                .take(1),
+        );
     }
     source.refuse(Complaint { message, labels, notes })
 }

@@ -41,7 +41,7 @@ pub struct Emitted {
 /// Translates a kernel, with the bounds checks that it is compiled with.
 pub fn emit(kernel: &Kernel, language: Language) -> Result<Emitted> {
     let program = kernel.program()?;
-    on_deep_stack(|| translate(kernel, program, language))
+    on_deep_stack(&program.source.what, || translate(kernel, program, language))
 }
 
 fn translate(kernel: &Kernel, program: &Program, language: Language) -> Result<Emitted> {

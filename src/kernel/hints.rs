@@ -48,13 +48,11 @@ const ADVICE: &[(&str, &str)] = &[
         "the types on both sides differ: write f32(i) * 2.0, or x * 2.0 where x is a float",
     ),
     ("forbidden at this stage", "`discard`, derivatives and samplers belong to drawing; kernels have none"),
+    ("Capabilities(SUBGROUP", "combine values through workgroup memory, or choose a device with subgroups"),
+    ("Capabilities(COOPERATIVE", "kernels with trusted=True may use cooperative matrices, on devices that have them"),
     (
-        "Shader requires capability Capabilities(SUBGROUP)",
-        "combine values through workgroup memory, or choose a device with subgroups",
-    ),
-    (
-        "Shader requires capability Capabilities(COOPERATIVE",
-        "kernels with trusted=True may use cooperative matrices, on devices that have them",
+        "Unable to cast",
+        "numbers of this device are f32, i32 and u32; f16 and 64-bit ones are there where its features say so",
     ),
     (
         "f16` values requires",
@@ -140,6 +138,7 @@ const REWORDED: &[(&str, &str)] = &[
     ("Type flags TypeFlags", "values of this type cannot lie in such a variable"),
     ("Alignment requirements for address space Uniform", "it is not laid out as uniforms have to be"),
     ("Shader requires capability", "this needs what the device has not"),
+    ("Capability Capabilities(", "this needs what the device has not"),
     ("Using `f16` values requires", "the device has no f16"),
     ("Using `f64` values requires", "the device has no f64"),
     ("Using `i64` values requires", "the device has no 64-bit integers"),

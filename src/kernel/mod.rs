@@ -139,7 +139,7 @@ fn source_of(text: &str, constants: &[(String, Value)], name: Option<&str>) -> R
 /// The names of the compute entry points of a text.
 pub fn entry_points_of(text: &str, constants: &[(String, Value)], name: &str) -> Result<Vec<String>> {
     let source = source_of(text, constants, Some(name))?;
-    on_deep_stack(|| Ok(reflect::entry_points(&parse(&source)?.0)))
+    on_deep_stack(&source.what, || Ok(reflect::entry_points(&parse(&source)?.0)))
 }
 
 impl Kernel {
@@ -150,7 +150,8 @@ impl Kernel {
 
     /// A kernel whose text was put together before.
     pub(crate) fn from_source(options: Options, source: Source) -> Result<Self> {
-        on_deep_stack(move || {
+        let what = source.what.clone();
+        on_deep_stack(&what, move || {
             let (module, info) = parse(&source)?;
             let chosen = reflect::choose_entry_point(&source, &module, options.entry_point.as_deref())?;
             let mut source = source;
@@ -200,7 +201,7 @@ impl Kernel {
 
     /// The program to compile for a device.
     pub fn program(&self) -> Result<&Arc<Program>> {
-        self.program.get_or_init(|| on_deep_stack(|| self.resolve())).as_ref().map_err(Clone::clone)
+        self.program.get_or_init(|| on_deep_stack(&self.source.what, || self.resolve())).as_ref().map_err(Clone::clone)
     }
 
     /// The program if all its constants have values.

@@ -9,10 +9,10 @@ use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMet
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
 use smallvec::SmallVec;
 
-use super::arrays::{alias, as_array, descriptor, plain_array, to_array};
+use super::arrays::{alias, as_array, descriptor, plain_array, to_array, to_new_array};
 use super::call::{Any, Given, chosen_device};
 use super::enter;
 use super::tensor::{PyTensor, shape_argument};
@@ -27,7 +27,7 @@ use crate::kernel::reflect::{Access, Binding};
 use crate::kernel::source::LIBRARY;
 use crate::kernel::types::Type;
 use crate::kernel::{self, Kernel, Options, Value, launch};
-use crate::shape::Shape;
+use crate::shape::{Shape, checked_len};
 use crate::tensor::Tensor;
 use values::shown;
 
@@ -227,10 +227,12 @@ impl PyKernel {
     ///
     /// Variables are numbered in the order of `bindings`, in one group, as devices get them.
     #[pyo3(signature = (language, /))]
-    fn translate(&self, py: Python<'_>, language: &str) -> PyResult<String> {
-        let Some(known) = Language::ALL.into_iter().find(|known| known.name() == language) else {
+    fn translate(&self, language: Any<'_, '_>) -> PyResult<String> {
+        let py = language.py();
+        let text = language.extract::<String>().ok();
+        let Some(known) = Language::ALL.into_iter().find(|known| text.as_deref() == Some(known.name())) else {
             let names = Language::ALL.map(Language::name).join(", ");
-            return Err(self.kernel.refuse(format!("language='{language}' is none of {names}")).into());
+            return Err(self.kernel.refuse(format!("language={} is none of {names}", shown(language))).into());
         };
         enter(py, || emit(&self.kernel, known)).map(|emitted| emitted.text)
     }
@@ -548,8 +550,13 @@ impl<'k, 'py> Call<'k, 'py> {
                 (None, Some((_, out))) => new_output(kernel, binding, out)?,
                 (None, None) => return Err(missing(kernel, binding)),
             };
-            if let (Input::Tensor(tensor), None) = (&input, &first_tensor) {
-                first_tensor = Some(tensor.clone());
+            match (&input, &first_tensor) {
+                (Input::Tensor(tensor), None) => first_tensor = Some((name, tensor.clone())),
+                (Input::Tensor(tensor), Some((first, other))) => {
+                    let what = format!("kernel '{}'", kernel.name);
+                    other.device().check_same(tensor.device(), &what, [first, name])?;
+                }
+                _ => {}
             }
             read.push((name, input, becomes));
         }
@@ -584,7 +591,8 @@ impl<'k, 'py> Call<'k, 'py> {
             inputs.push(Input::Values(values::pack(kernel, &binding.name, &binding.ty, &value, &automatic)?));
         }
         let what = format!("kernel '{}'", kernel.name);
-        let device = chosen_device(py, &what, first_tensor.as_ref(), given.device.as_ref())?;
+        let tensor = first_tensor.as_ref().map(|(_, tensor)| tensor);
+        let device = chosen_device(py, &what, tensor, given.device.as_ref())?;
         Ok(Self { kernel, py, inputs, returns, device, size, as_arrays: first_tensor.is_none() })
     }
 
@@ -615,14 +623,15 @@ impl<'py> Return<'py> {
     fn give(self, py: Python<'py>, result: Tensor, as_array: bool) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Tensor(given) => Ok(given),
-            _ if !as_array => Ok(Py::new(py, PyTensor(result))?.into_bound(py).into_any()),
+            // No tensor holds structs.
+            Self::New | Self::InPlace(_) if !as_array => Ok(Py::new(py, PyTensor(result))?.into_bound(py).into_any()),
             Self::New => to_array(py, &result, true),
             Self::InPlace(array) => {
                 py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, to_array(py, &result, true)?))?;
                 Ok(array)
             }
             Self::Structs { shape, dtype, given, into } => {
-                let bytes = to_array(py, &result, true)?.call_method1("reshape", (-1,))?;
+                let bytes = to_new_array(py, &result)?.call_method1("reshape", (-1,))?;
                 let structs = bytes.call_method1("view", ("uint8",))?.call_method1("view", (dtype,))?;
                 let structs = structs.call_method1("reshape", (PyTuple::new(py, shape)?,))?;
                 let structs = match given {
@@ -771,15 +780,21 @@ fn new_output<'py>(kernel: &Kernel, binding: &Binding, what: Any<'_, 'py>) -> Py
         _ => (what.clone(), None),
     };
     let shape = shape_argument(&shape, "out").map_err(|_| wrong())?;
+    let size: usize = layout::element_dtype(py, &binding.ty, 0)?.getattr("itemsize")?.extract()?;
+    checked_len(&shape, size, &format!("kernel '{}': '{}'", kernel.name, binding.name))?;
     let own = layout::element_dtype(py, &binding.ty, 0)?;
     if !own.getattr("names")?.is_none() {
         let size: usize = own.getattr("itemsize")?.extract()?;
         let words = shape.iter().product::<usize>() * size / 4;
-        let returns =
-            Return::Structs { shape: shape.to_vec(), dtype: own, given: dtype_object(py, dtype)?, into: None };
+        let returns = Return::Structs {
+            shape: shape.to_vec(),
+            dtype: own,
+            given: dtype_object(py, dtype).map_err(|_| wrong())?,
+            into: None,
+        };
         return Ok((Input::New(SmallVec::from_slice(&[words]), DType::UInt32), returns));
     }
-    let dtype = dtype_object(py, dtype)?.unwrap_or(own);
+    let dtype = dtype_object(py, dtype).map_err(|_| wrong())?.unwrap_or(own);
     let dtype = DType::ALL
         .into_iter()
         .find(|&known| descriptor(py, known).is_ok_and(|known| known.eq(&dtype).unwrap_or(false)))
@@ -831,15 +846,15 @@ fn array_tensor(kernel: &Kernel, binding: &Binding, array: &Bound<'_, PyUntypedA
     let keywords = PyDict::new(py);
     keywords.set_item("dtype", &native)?;
     let copy = py.import("numpy")?.getattr("array")?.call((array,), Some(&keywords))?.cast_into::<PyUntypedArray>()?;
+    let own = layout::element_dtype(py, &binding.ty, 0)?;
     match alias(&copy)? {
         Some(tensor) => Ok(tensor),
         None => Err(kernel
             .refuse(format!(
-                "'{}' has dtype {}, which no device has; {} is {}",
+                "'{}' has dtype {}, which no device has, and {} is {own}; convert it with .astype('{own}')",
                 binding.name,
                 array.dtype().str()?,
-                binding.ty,
-                layout::element_dtype(py, &binding.ty, 0)?.str()?
+                binding.ty
             ))
             .into()),
     }
@@ -890,25 +905,33 @@ fn other_argument<'py>(
     value: &Bound<'py, PyAny>,
 ) -> PyResult<(Input, Return<'py>)> {
     let py = value.py();
-    // Numbers of NumPy's have an array's attributes, and are no arrays.
-    let is_number = value.is_instance(&py.import("numpy")?.getattr("generic")?)?;
-    if !value.is_instance_of::<PyDict>() && !is_number && value.hasattr("__array__")? {
-        let what = format!("kernel '{}'", kernel.name);
-        let array = as_array(value, &what, &binding.name).map_err(as_kernel_error(py))?;
+    let Binding { name, ty, .. } = binding;
+    if value.is_none() || value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
+        return Err(kernel.refuse(format!("'{name}' is {}, and no array or tensor", shown(value))).into());
+    }
+    let element = layout::element_dtype(py, ty, 0)?;
+    if element.getattr("names")?.is_none() {
+        let is_array = value.hasattr("__array__")?;
+        let wrong =
+            |error: PyErr| kernel.refuse(format!("'{name}' ({ty}): NumPy makes no array of it: {}", error.value(py)));
+        let array = if is_array {
+            as_array(value, &format!("kernel '{}'", kernel.name), name).map_err(as_kernel_error(py))?
+        } else {
+            // Python's own numbers take the variable's dtype.
+            let make = py.import("gpukern._structs")?.getattr("of_numbers")?;
+            make.call1((value, element)).map_err(wrong)?.cast_into::<PyUntypedArray>()?
+        };
         return Ok((Input::Array(array_tensor(kernel, binding, &array)?), Return::New));
     }
-    if value.is_none() || value.is_instance_of::<PyString>() {
-        return Err(kernel.refuse(format!("'{}' is {}, and no array or tensor", binding.name, shown(value))).into());
-    }
-    let bytes = values::pack(kernel, &binding.name, &binding.ty, value, &|_| None)?;
-    let count = match (&binding.ty, binding.ty.tail()) {
-        (_, Some((_, stride))) => (bytes.len() - binding.ty.size()) / stride,
+    let bytes = values::pack(kernel, name, ty, value, &|_| None)?;
+    let count = match (ty, ty.tail()) {
+        (_, Some((_, stride))) => (bytes.len() - ty.size()) / stride,
         (Type::Array { count, .. }, None) => count.unwrap_or(0),
         _ => 0,
     };
-    let shape = if matches!(binding.ty, Type::Array { .. }) { vec![count] } else { Vec::new() };
-    let dtype = layout::packed_dtype(py, &binding.ty, count)?;
-    let array = py.import("numpy")?.call_method1("frombuffer", (pyo3::types::PyByteArray::new(py, &bytes), "uint8"))?;
+    let shape = if matches!(ty, Type::Array { .. }) { vec![count] } else { Vec::new() };
+    let dtype = layout::element_dtype(py, ty, count)?;
+    let array = py.import("numpy")?.call_method1("frombuffer", (PyByteArray::new(py, &bytes), "uint8"))?;
     Ok((Input::Bytes(bytes_tensor(&array)?), Return::Structs { shape, dtype, given: None, into: None }))
 }
 

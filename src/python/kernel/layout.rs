@@ -22,22 +22,6 @@ pub(super) fn element_dtype<'py>(py: Python<'py>, ty: &Type, tail: usize) -> PyR
     }
 }
 
-/// The dtype of a variable as it lies in memory, with padding: for an array of its elements.
-pub(super) fn packed_dtype<'py>(py: Python<'py>, ty: &Type, tail: usize) -> PyResult<Bound<'py, PyAny>> {
-    let (element, is_array) = match ty {
-        Type::Array { of, .. } => (&**of, true),
-        other => (other, false),
-    };
-    if let Type::Struct { .. } = element {
-        return element_dtype(py, ty, tail);
-    }
-    let (base, mut shape) = base(py, element, tail)?;
-    if is_array && matches!(element, Type::Vector { size: 3, .. }) {
-        shape = vec![4];
-    }
-    dtype(py, (base, PyTuple::new(py, shape)?))
-}
-
 fn tail_bytes(ty: &Type, count: usize) -> usize {
     ty.tail().map_or(0, |(_, stride)| stride * count)
 }

@@ -24,19 +24,28 @@ pub(super) fn pack(
     Ok(bytes)
 }
 
+/// The most bytes of a value: no device binds more.
+const MOST: usize = 1 << 32;
+
 /// Bytes of a value whose type leaves the number of its last elements open.
 fn size_with_tail(kernel: &Kernel, name: &str, ty: &Type, value: &Bound<'_, PyAny>) -> PyResult<usize> {
     let Some((_, stride)) = ty.tail() else { return Ok(ty.size()) };
     let last = match ty {
         Type::Struct { fields, .. } => {
             let field = fields.last().expect("a struct with a tail has fields");
-            value.get_item(&*field.name).map_err(|_| missing_field(kernel, &Path::Name(name), field, fields))?
+            // What is no dict or lacks the field is refused when its fields are read.
+            let Ok(last) = value.get_item(&*field.name) else { return Ok(smallest(ty)) };
+            last
         }
         _ => value.clone(),
     };
     let count = last.len().unwrap_or(1);
     if count == 0 {
         let why = "it has no element, and WGSL's arrays have at least one";
+        return Err(kernel.refuse(format!("'{name}' ({ty}): {why}")).into());
+    }
+    if count > MOST / stride {
+        let why = format!("it has {count} elements, and no binding holds so many");
         return Err(kernel.refuse(format!("'{name}' ({ty}): {why}")).into());
     }
     Ok((ty.size() + count * stride).max(smallest(ty)))
