@@ -1,0 +1,241 @@
+//! What a call gives for storage variables, and what becomes of what the kernel writes.
+
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyTuple};
+use smallvec::SmallVec;
+
+use super::values::{self, shown};
+use super::{as_kernel_error, layout};
+use crate::dtype::DType;
+use crate::kernel::Kernel;
+use crate::kernel::bind::Input;
+use crate::kernel::reflect::{Access, Binding};
+use crate::kernel::types::Type;
+use crate::python::arrays::{alias, as_array, descriptor, plain_array, to_array, to_new_array};
+use crate::python::call::Any;
+use crate::python::tensor::{PyTensor, shape_argument};
+use crate::shape::checked_len;
+use crate::tensor::Tensor;
+
+/// What becomes of a variable that the kernel writes.
+pub(super) enum Return<'py> {
+    /// It is returned as it is.
+    New,
+    /// The tensor that was given.
+    Tensor(Bound<'py, PyAny>),
+    /// It is copied into the array that was given.
+    InPlace(Bound<'py, PyAny>),
+    /// Words that are structs: an array of this shape and dtype, and the dtype that its giver had.
+    Structs {
+        shape: Vec<usize>,
+        dtype: Bound<'py, PyAny>,
+        given: Option<Bound<'py, PyAny>>,
+        into: Option<Bound<'py, PyAny>>,
+    },
+}
+
+impl<'py> Return<'py> {
+    pub(super) fn give(self, py: Python<'py>, result: Tensor, as_array: bool) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Tensor(given) => Ok(given),
+            // No tensor holds structs.
+            Self::New | Self::InPlace(_) if !as_array => Ok(Py::new(py, PyTensor(result))?.into_bound(py).into_any()),
+            Self::New => to_array(py, &result, true),
+            Self::InPlace(array) => {
+                py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, to_array(py, &result, true)?))?;
+                Ok(array)
+            }
+            Self::Structs { shape, dtype, given, into } => {
+                let bytes = to_new_array(py, &result)?.call_method1("reshape", (-1,))?;
+                let structs = bytes.call_method1("view", ("uint8",))?.call_method1("view", (dtype,))?;
+                let structs = structs.call_method1("reshape", (PyTuple::new(py, shape)?,))?;
+                let structs = match given {
+                    Some(given) => py.import("gpukern._structs")?.call_method1("from_layout", (structs, given))?,
+                    None => structs,
+                };
+                let Some(array) = into else { return Ok(structs) };
+                py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, structs))?;
+                Ok(array)
+            }
+        }
+    }
+}
+
+/// A variable that `out=` makes: a shape, or a shape and a dtype.
+pub(super) fn new_output<'py>(
+    kernel: &Kernel,
+    binding: &Binding,
+    what: Any<'_, 'py>,
+) -> PyResult<(Input, Return<'py>)> {
+    let py = what.py();
+    let wrong = || {
+        kernel.refuse(format!(
+            "out={{'{}': {}}} must be a shape and a dtype, such as ((100,), 'float32'), or a shape alone",
+            binding.name,
+            shown(what)
+        ))
+    };
+    // A shape of two lengths has no dtype at its end.
+    let pair = what.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+    let pair = pair.map(|pair| PyResult::Ok((pair.get_item(0)?, pair.get_item(1)?))).transpose()?;
+    let (shape, dtype) = match pair {
+        Some((shape, dtype)) if dtype.extract::<isize>().is_err() => (shape, Some(dtype)),
+        _ => (what.clone(), None),
+    };
+    let shape = shape_argument(&shape, "out").map_err(|_| wrong())?;
+    let size: usize = layout::element_dtype(py, &binding.ty, 0)?.getattr("itemsize")?.extract()?;
+    checked_len(&shape, size, &format!("kernel '{}': '{}'", kernel.name, binding.name))?;
+    let own = layout::element_dtype(py, &binding.ty, 0)?;
+    if !own.getattr("names")?.is_none() {
+        let size: usize = own.getattr("itemsize")?.extract()?;
+        let words = shape.iter().product::<usize>() * size / 4;
+        let returns = Return::Structs {
+            shape: shape.to_vec(),
+            dtype: own,
+            given: dtype_object(py, dtype).map_err(|_| wrong())?,
+            into: None,
+        };
+        return Ok((Input::New(SmallVec::from_slice(&[words]), DType::UInt32), returns));
+    }
+    let dtype = dtype_object(py, dtype).map_err(|_| wrong())?.unwrap_or(own);
+    let dtype = DType::ALL
+        .into_iter()
+        .find(|&known| descriptor(py, known).is_ok_and(|known| known.eq(&dtype).unwrap_or(false)))
+        .ok_or_else(|| kernel.refuse(format!("out= makes '{}' of dtype {dtype}, which no device has", binding.name)))?;
+    Ok((Input::New(shape, dtype), Return::New))
+}
+
+fn dtype_object<'py>(py: Python<'py>, dtype: Option<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    dtype
+        .filter(|dtype| !dtype.is_none())
+        .map(|dtype| py.import("numpy")?.getattr("dtype")?.call1((dtype,)))
+        .transpose()
+}
+
+/// What a call gives for a storage variable.
+pub(super) fn storage_argument<'py>(
+    kernel: &Kernel,
+    binding: &Binding,
+    value: &Bound<'py, PyAny>,
+    inplace: bool,
+) -> PyResult<(Input, Return<'py>)> {
+    let name = &binding.name;
+    if let Ok(tensor) = value.cast_exact::<PyTensor>() {
+        return Ok((Input::Tensor(tensor.get().0.clone()), Return::Tensor(value.clone())));
+    }
+    let what = format!("kernel '{}'", kernel.name);
+    let array = plain_array(value, &what, name).map_err(as_kernel_error(value.py()))?;
+    let Some(array) = array else { return other_argument(kernel, binding, value) };
+    let into = (inplace && binding.access == Access::ReadWrite).then(|| value.clone());
+    if into.is_some() && !value.getattr("flags")?.getattr("writeable")?.is_truthy()? {
+        return Err(kernel
+            .refuse(format!("'{name}' is read-only, and inplace=True writes it; give a writable array"))
+            .into());
+    }
+    if array.dtype().has_fields() {
+        return structured_argument(kernel, binding, &array, into);
+    }
+    let tensor = array_tensor(kernel, binding, &array)?;
+    Ok((Input::Array(tensor), into.map_or(Return::New, Return::InPlace)))
+}
+
+/// An array of a dtype that devices have, as a tensor over its memory, or over a copy where it does not lie right.
+fn array_tensor(kernel: &Kernel, binding: &Binding, array: &Bound<'_, PyUntypedArray>) -> PyResult<Tensor> {
+    if let Some(tensor) = alias(array)? {
+        return Ok(tensor);
+    }
+    let py = array.py();
+    let native = array.dtype().call_method1("newbyteorder", ("=",))?;
+    let keywords = PyDict::new(py);
+    keywords.set_item("dtype", &native)?;
+    let copy = py.import("numpy")?.getattr("array")?.call((array,), Some(&keywords))?.cast_into::<PyUntypedArray>()?;
+    let own = layout::element_dtype(py, &binding.ty, 0)?;
+    match alias(&copy)? {
+        Some(tensor) => Ok(tensor),
+        None => Err(kernel
+            .refuse(format!(
+                "'{}' has dtype {}, which no device has, and {} is {own}; convert it with .astype('{own}')",
+                binding.name,
+                array.dtype().str()?,
+                binding.ty
+            ))
+            .into()),
+    }
+}
+
+/// A structured array, by the names of its fields.
+fn structured_argument<'py>(
+    kernel: &Kernel,
+    binding: &Binding,
+    array: &Bound<'py, PyUntypedArray>,
+    into: Option<Bound<'py, PyAny>>,
+) -> PyResult<(Input, Return<'py>)> {
+    let py = array.py();
+    let dtype = layout::element_dtype(py, &binding.ty, tail_of(&binding.ty, array)?)?;
+    if dtype.getattr("names")?.is_none() {
+        return Err(kernel
+            .refuse(format!("'{}' is a structured array, but {} has no fields", binding.name, binding.ty))
+            .into());
+    }
+    let laid_out = py
+        .import("gpukern._structs")?
+        .call_method1("to_layout", (array, &dtype, &binding.name))
+        .map_err(|error| kernel.refuse(error.value(py)))?;
+    let shape = array.shape().to_vec();
+    let bytes = bytes_tensor(&laid_out)?;
+    let given = Some(array.dtype().into_any());
+    Ok((Input::Bytes(bytes), Return::Structs { shape, dtype, given, into }))
+}
+
+/// How many elements a structured array has at the end of a struct that leaves their number open.
+fn tail_of(ty: &Type, array: &Bound<'_, PyUntypedArray>) -> PyResult<usize> {
+    let (Type::Struct { fields, .. }, Some(_)) = (ty, ty.tail()) else { return Ok(0) };
+    let name = &fields.last().expect("a struct with a tail has fields").name;
+    let Ok(field) = array.as_any().get_item(&**name) else { return Ok(0) };
+    field.getattr("shape")?.get_item(array.ndim()).and_then(|count| count.extract()).or(Ok(0))
+}
+
+/// The memory of an array as a tensor of bytes.
+fn bytes_tensor(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    let bytes = array.call_method1("reshape", (-1,))?.call_method1("view", ("uint8",))?;
+    Ok(alias(bytes.cast::<PyUntypedArray>()?)?.expect("bytes lie as they are"))
+}
+
+/// Anything else that a storage variable may be given: dicts, numbers, lists, and what NumPy makes arrays of.
+fn other_argument<'py>(
+    kernel: &Kernel,
+    binding: &Binding,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<(Input, Return<'py>)> {
+    let py = value.py();
+    let Binding { name, ty, .. } = binding;
+    if value.is_none() || value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
+        return Err(kernel.refuse(format!("'{name}' is {}, and no array or tensor", shown(value))).into());
+    }
+    let element = layout::element_dtype(py, ty, 0)?;
+    if element.getattr("names")?.is_none() {
+        let is_array = value.hasattr("__array__")?;
+        let wrong =
+            |error: PyErr| kernel.refuse(format!("'{name}' ({ty}): NumPy makes no array of it: {}", error.value(py)));
+        let array = if is_array {
+            as_array(value, &format!("kernel '{}'", kernel.name), name).map_err(as_kernel_error(py))?
+        } else {
+            // Python's own numbers take the variable's dtype.
+            let make = py.import("gpukern._structs")?.getattr("of_numbers")?;
+            make.call1((value, element)).map_err(wrong)?.cast_into::<PyUntypedArray>()?
+        };
+        return Ok((Input::Array(array_tensor(kernel, binding, &array)?), Return::New));
+    }
+    let bytes = values::pack(kernel, name, ty, value, &|_| None)?;
+    let count = match (ty, ty.tail()) {
+        (_, Some((_, stride))) => (bytes.len() - ty.size()) / stride,
+        (Type::Array { count, .. }, None) => count.unwrap_or(0),
+        _ => 0,
+    };
+    let shape = if matches!(ty, Type::Array { .. }) { vec![count] } else { Vec::new() };
+    let dtype = layout::element_dtype(py, ty, count)?;
+    let array = py.import("numpy")?.call_method1("frombuffer", (PyByteArray::new(py, &bytes), "uint8"))?;
+    Ok((Input::Bytes(bytes_tensor(&array)?), Return::Structs { shape, dtype, given: None, into: None }))
+}
