@@ -36,9 +36,9 @@ pub(super) struct Keywords<'py> {
 }
 
 impl<'py> Keywords<'py> {
-    pub(super) fn read(kernel: &Kernel, keywords: &Bound<'py, PyDict>) -> PyResult<Self> {
-        let mut all = Self {
-            py: keywords.py(),
+    fn none(py: Python<'py>) -> Self {
+        Self {
+            py,
             variables: SmallVec::new(),
             constants: Vec::new(),
             threads: None,
@@ -46,7 +46,11 @@ impl<'py> Keywords<'py> {
             out: None,
             device: None,
             inplace: false,
-        };
+        }
+    }
+
+    pub(super) fn read(kernel: &Kernel, keywords: &Bound<'py, PyDict>) -> PyResult<Self> {
+        let mut all = Self::none(keywords.py());
         let mut more = None;
         for (name, value) in keywords {
             let name = name.cast::<PyString>()?.to_str()?.to_string();
@@ -108,17 +112,7 @@ pub(super) struct Call<'k, 'py> {
 
 impl<'k, 'py> Call<'k, 'py> {
     pub(super) fn new(kernel: &'k Kernel, py: Python<'py>) -> PyResult<Self> {
-        let given = Keywords {
-            py,
-            variables: SmallVec::new(),
-            constants: Vec::new(),
-            threads: None,
-            workgroups: None,
-            out: None,
-            device: None,
-            inplace: false,
-        };
-        Self::read(kernel, &given)
+        Self::read(kernel, &Keywords::none(py))
     }
 
     pub(super) fn read(kernel: &'k Kernel, given: &Keywords<'py>) -> PyResult<Self> {
