@@ -54,8 +54,8 @@ pub(crate) enum Ready {
     Values(Vec<u8>),
 }
 
-/// Checks what a call gives for a storage variable.
-pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input) -> Result<Fit> {
+/// Checks what a call gives for a variable. Where nothing runs, it may be empty.
+pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input, runs: bool) -> Result<Fit> {
     let name = &binding.name;
     if let (Input::Tensor(tensor), Access::ReadWrite) = (input, binding.access)
         && tensor.layout().repeats()
@@ -64,9 +64,9 @@ pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input) -> Result
         return Err(kernel.refuse(format!("'{name}': {why}")));
     }
     let fit = match input {
-        Input::Tensor(tensor) | Input::Array(tensor) => fit(&binding.ty, tensor.dtype(), tensor.shape()),
+        Input::Tensor(tensor) | Input::Array(tensor) => fit(&binding.ty, tensor.dtype(), tensor.shape(), runs),
         Input::Bytes(tensor) => fit_bytes(&binding.ty, tensor.len()),
-        Input::New(shape, dtype) => fit(&binding.ty, *dtype, shape),
+        Input::New(shape, dtype) => fit(&binding.ty, *dtype, shape, runs),
         Input::Values(bytes) => {
             debug_assert_eq!(bytes.len(), binding.ty.size());
             return Ok(Fit::AsItIs);
@@ -76,7 +76,7 @@ pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input) -> Result
 }
 
 /// How an array of this dtype and shape fills a variable of this type, or why it does not.
-fn fit(ty: &Type, dtype: DType, shape: &[usize]) -> Result<Fit, String> {
+fn fit(ty: &Type, dtype: DType, shape: &[usize], runs: bool) -> Result<Fit, String> {
     let count: usize = shape.iter().product();
     let (element, wanted) = match ty {
         Type::Array { of, count, .. } => (&**of, *count),
@@ -114,8 +114,8 @@ fn fit(ty: &Type, dtype: DType, shape: &[usize]) -> Result<Fit, String> {
         Some(wanted) if wanted != elements => {
             Err(format!("{}is {}, but {ty} has {}", of_shape(), counted(elements, element), counted(wanted, element)))
         }
-        None if elements == 0 => {
-            Err(format!("{}has no element, and WGSL's arrays have at least one; leave out the call", of_shape()))
+        None if elements == 0 && runs => {
+            Err(format!("{}has no element, and WGSL's arrays have at least one; threads=0 runs nothing", of_shape()))
         }
         _ => Ok(fit),
     }
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn arrays_fit_by_dtype_and_count() {
-        let fits = |ty: &str, dtype, shape: &[usize]| fit(&type_of(ty), dtype, shape);
+        let fits = |ty: &str, dtype, shape: &[usize]| fit(&type_of(ty), dtype, shape, true);
         assert_eq!(fits("array<f32>", DType::Float32, &[2, 3]), Ok(Fit::AsItIs));
         assert_eq!(fits("array<vec4<f32>>", DType::Float32, &[8]), Ok(Fit::AsItIs));
         assert_eq!(fits("array<vec3<f32>>", DType::Float32, &[5, 3]), Ok(Fit::Padded));

@@ -11,14 +11,14 @@ use crate::tensor::Tensor;
 /// it writes, in theirs.
 pub fn run(kernel: &Kernel, device: &Device, mut inputs: Vec<Input>, size: Size) -> Result<Vec<Tensor>> {
     let program = kernel.program()?;
+    let grid = Grid::new(kernel, program, size)?;
     let fits = kernel
         .bindings
         .iter()
         .zip(&inputs)
-        .map(|(binding, input)| bind::check(kernel, binding, input))
+        .map(|(binding, input)| bind::check(kernel, binding, input, grid.is_some()))
         .collect::<Result<Vec<_>>>()?;
     bind::check_aliases(kernel, &inputs)?;
-    let grid = Grid::new(kernel, program, size)?;
     // Everything that can be refused is refused before anything is recorded.
     let ready_to_run = Compiled::new(kernel, program, device, grid)?;
     ready_to_run.check_sizes(kernel, inputs.iter().zip(&fits).map(|(input, fit)| bind::bytes(input, *fit)))?;
