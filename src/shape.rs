@@ -138,6 +138,14 @@ impl Layout {
         self.shape.iter().zip(&self.strides).any(|(&length, &stride)| length > 1 && stride == 0)
     }
 
+    /// Bytes of its elements of `size` bytes each: those that repeat, as along broadcast axes, count once.
+    #[must_use]
+    pub fn stored_bytes(&self, size: usize) -> u64 {
+        let axes = self.shape.iter().zip(&self.strides);
+        let elements: usize = axes.map(|(&length, &stride)| if stride == 0 { length.min(1) } else { length }).product();
+        (elements * size) as u64
+    }
+
     /// The view stretched to `shape` by NumPy's rule.
     pub fn broadcast_to(&self, shape: &[usize], operation: &str) -> Result<Self> {
         let fail =

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::context::Context;
 use super::memory::GpuBuffer;
 use super::pipeline::Pipeline;
+use super::timestamps::Timestamps;
 use super::transfer::Uploads;
 use crate::device::caps::IMMEDIATE_BYTES;
 use crate::error::Result;
@@ -54,8 +55,11 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) params: &'a [u8],
     /// How many workgroups, in a row. Kernels get them folded over x and y.
     pub(crate) groups: u32,
-    /// Bytes that it will move, for deciding when to submit.
+    /// Bytes that it moves: what it reads, once, and what it writes. They decide when to submit.
     pub(crate) bytes: u64,
+    /// How often it does the arithmetic of its operation, as `work.rs` counts it. Where an operation takes several
+    /// launches, it counts in the main one, and the others have 0.
+    pub(crate) steps: u64,
 }
 
 /// Submit after this many dispatches, or when they move this many bytes.
@@ -78,7 +82,7 @@ pub(crate) struct Stream {
     evictions: u64,
     uniforms: Option<Uniforms>,
     pub(super) uploads: Uploads,
-    pub(super) profile: Option<Profile>,
+    pub(super) profile: Option<Timestamps>,
 }
 
 impl Stream {
@@ -101,6 +105,18 @@ impl Stream {
         self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
     }
 
+    /// Opens a pass if none is open, and times it where a kernel has a place in a profile.
+    fn begin_pass(&mut self, context: &Context, place: Option<u32>) {
+        if self.pass.is_none() {
+            // Out of the way while the encoder is borrowed.
+            let profile = self.profile.take();
+            let timestamp_writes = profile.as_ref().zip(place).map(|(profile, place)| profile.writes(place));
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            self.pass = Some(self.encoder(&context.raw).begin_compute_pass(&descriptor).forget_lifetime());
+            self.profile = profile;
+        }
+    }
+
     fn end_pass(&mut self) {
         self.pass = None;
         self.current = 0;
@@ -111,26 +127,13 @@ impl Stream {
         if self.uniforms.as_ref().is_some_and(Uniforms::is_full) {
             self.submit(context);
         }
-        if self.profile.as_ref().is_some_and(Profile::is_full) {
+        if self.profile.as_ref().is_some_and(Timestamps::is_full) {
             self.collect_profile(context)?;
         }
         let group = self.bind_group(context, dispatch);
         let uniform_offset = self.uniforms.as_mut().map(|uniforms| uniforms.push(dispatch.params));
-        if self.pass.is_none() {
-            let timestamps = self.profile.as_mut().map(|profile| profile.next(dispatch.label));
-            let queries = self.profile.as_ref().map(|profile| profile.queries.clone());
-            let pass = self.encoder(&context.raw).begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: None,
-                timestamp_writes: timestamps.zip(queries.as_ref()).map(|(first, query_set)| {
-                    wgpu::ComputePassTimestampWrites {
-                        query_set,
-                        beginning_of_pass_write_index: Some(first),
-                        end_of_pass_write_index: Some(first + 1),
-                    }
-                }),
-            });
-            self.pass = Some(pass.forget_lifetime());
-        }
+        let place = self.profile.as_mut().map(|p| p.next(dispatch.label, Some(dispatch.bytes), dispatch.steps));
+        self.begin_pass(context, place);
         let pass = self.pass.as_mut().expect("begun above");
         if self.current != dispatch.pipeline.id {
             pass.set_pipeline(&dispatch.pipeline.raw);
@@ -224,15 +227,11 @@ impl Stream {
     pub(super) fn collect_profile(&mut self, context: &Context) -> Result<()> {
         let Some(mut profile) = self.profile.take() else { return Ok(()) };
         self.end_pass();
-        let count = profile.pending.len() as u32 * 2;
-        if count > 0 {
-            let encoder = self.encoder(&context.raw);
-            encoder.resolve_query_set(&profile.queries, 0..count, &profile.resolved, 0);
-            let bytes = u64::from(count) * 8;
-            encoder.copy_buffer_to_buffer(&profile.resolved, 0, &profile.readable, 0, bytes);
+        if profile.waiting() > 0 {
+            profile.resolve(self.encoder(&context.raw), profile.waiting());
             self.submit(context);
         }
-        let read = if count > 0 { profile.read(context, u64::from(count) * 8) } else { Ok(()) };
+        let read = profile.read(context);
         self.profile = Some(profile);
         read
     }
@@ -308,70 +307,6 @@ impl Uniforms {
             queue.write_buffer(&self.buffer, 0, &self.data);
             self.data.clear();
         }
-    }
-}
-
-/// Timing of single kernels: each gets a pass of its own with a timestamp at either end.
-pub(super) struct Profile {
-    queries: wgpu::QuerySet,
-    resolved: wgpu::Buffer,
-    readable: wgpu::Buffer,
-    /// Nanoseconds a tick.
-    period: f64,
-    pending: Vec<&'static str>,
-    pub(super) finished: Vec<(&'static str, f64)>,
-}
-
-const MAX_PROFILED: u32 = 1024;
-
-/// A buffer for the times of as many kernels.
-fn timestamps(context: &Context, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-    context.raw.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("timestamps"),
-        size: u64::from(MAX_PROFILED) * 16,
-        usage,
-        mapped_at_creation: false,
-    })
-}
-
-impl Profile {
-    pub(super) fn new(context: &Context) -> Self {
-        Self {
-            queries: context.raw.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("timestamps"),
-                ty: wgpu::QueryType::Timestamp,
-                count: MAX_PROFILED * 2,
-            }),
-            resolved: timestamps(context, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
-            readable: timestamps(context, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
-            period: f64::from(context.queue.get_timestamp_period()),
-            pending: Vec::new(),
-            finished: Vec::new(),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.pending.len() as u32 == MAX_PROFILED
-    }
-
-    fn next(&mut self, label: &'static str) -> u32 {
-        self.pending.push(label);
-        self.pending.len() as u32 * 2 - 2
-    }
-
-    fn read(&mut self, context: &Context, bytes: u64) -> Result<()> {
-        let labels = std::mem::take(&mut self.pending);
-        let read: Result<()> = context.with_mapped(&self.readable, bytes, |data| {
-            for (label, pair) in labels.into_iter().zip(data.chunks_exact(16)) {
-                let tick = |at: usize| u64::from_le_bytes(pair[at..at + 8].try_into().expect("eight bytes"));
-                self.finished.push((label, tick(8).saturating_sub(tick(0)) as f64 * self.period * 1e-9));
-            }
-        });
-        if read.is_err() {
-            // Still mapped, or about to be.
-            self.readable = timestamps(context, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
-        }
-        read
     }
 }
 

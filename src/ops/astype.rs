@@ -13,6 +13,7 @@ use crate::cpu::{CpuDevice, View};
 use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
+use crate::profile::Watch;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
 
@@ -21,9 +22,10 @@ pub fn astype(x: &Tensor, dtype: DType, copy: bool) -> Result<Tensor> {
     if x.dtype() == dtype && !copy {
         return Ok(x.clone());
     }
+    let name = if x.dtype() == dtype { "copy" } else { "astype" };
     let layout = super::result_layout(x.shape(), &[x.layout()]);
-    let target = Tensor::empty_like(x.device(), layout, dtype, "astype")?;
-    convert("astype", &Source::Tensor(x), &target)?;
+    let target = Tensor::empty_like(x.device(), layout, dtype, name)?;
+    convert(name, &Source::Tensor(x), &target)?;
     Ok(target)
 }
 
@@ -137,7 +139,11 @@ pub(crate) fn convert(name: &'static str, source: &Source<'_>, target: &Tensor) 
     }
     match target.device() {
         Device::Cpu(device) => {
+            let watch = Watch::start(name, target.device(), source.tensor().into_iter());
             cast_on_cpu(*device, source, target);
+            if let Some(watch) = watch {
+                watch.finish(target);
+            }
             Ok(())
         }
         Device::Gpu(_) => launch(&cast(name, source.dtype(), target.dtype()), &[*source], target),
