@@ -86,9 +86,9 @@ impl Session {
         let session =
             Arc::new(Self { scope, begun: OnceLock::new(), watched: Mutex::default(), timings: Mutex::default() });
         session.enlist()?;
-        let contexts = match &session.scope {
+        let contexts: Vec<Arc<Context>> = match &session.scope {
             Some(_) => context.into_iter().collect(),
-            None => select::open_contexts(),
+            None => select::open_contexts().into_iter().filter(|context| !context.is_lost()).collect(),
         };
         for context in contexts {
             if let Err(error) = session.watch(&context) {
@@ -164,7 +164,7 @@ impl Session {
                 Ok(()) => {}
                 Err(Error::Interrupted) => interrupted = true,
                 Err(error) => {
-                    left_out.push((context.device.id.clone(), format!("its last times are missing: {error}")))
+                    left_out.push((context.device.id.clone(), format!("its last times are missing: {error}")));
                 }
             }
         }

@@ -410,6 +410,15 @@ mod tests {
     }
 
     #[test]
+    fn elements_that_repeat_are_stored_once() {
+        let column = Layout::contiguous(&[3, 1]);
+        let broadcast = column.broadcast_to(&[2, 3, 4], "test").unwrap();
+        assert_eq!([column.stored_bytes(4), broadcast.stored_bytes(4)], [12, 12]);
+        assert_eq!(Layout::contiguous(&[3, 5]).transposed().stored_bytes(2), 30);
+        assert_eq!([Layout::contiguous(&[3, 0]).stored_bytes(4), Layout::contiguous(&[]).stored_bytes(4)], [0, 4]);
+    }
+
+    #[test]
     fn slices_agree_with_a_walk() {
         let layout = Layout::contiguous(&[7]);
         for start in [None, Some(-9), Some(-3), Some(0), Some(2), Some(9)] {

@@ -86,7 +86,7 @@ def _show_rate(rate: float | None) -> str:
 def _rows(times: Sequence[KernelTime]) -> list[tuple[str, ...]]:
     """Fill the cells of a table, with its header and a line for all together."""
     whole = sum(time.seconds for time in times)
-    rows = [_HEADER]
+    rows: list[tuple[str, ...]] = [_HEADER]
     for kernel in _gathered(times):
         seconds = kernel.seconds
         rows.append(
@@ -290,6 +290,8 @@ def _draw_roofline(axes: Any, kernels: Sequence[_Kernel], bandwidth: float, arit
         axes.annotate(kernel.name, (intensity, rate), (5, 3), textcoords="offset points", fontsize="small")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    # Room for the words above the roof.
+    axes.set_ylim(top=3 * max([arithmetic, *(rate for _, _, rate in points)]))
     axes.set_xlabel("operations per byte")
     axes.set_ylabel("operations per second")
     axes.grid(visible=True, which="major", alpha=0.3)
@@ -305,5 +307,6 @@ def _draw_bandwidths(axes: Any, kernels: Sequence[_Kernel], bandwidth: float) ->
     axes.annotate(
         "copy", (bandwidth / 1e9, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points", va="top"
     )
+    axes.set_xlim(right=1.15 * max([bandwidth, *(rate for _, rate in shown)]) / 1e9)
     axes.set_xlabel("GB/s, of what each kernel reads and writes")
     axes.set_title("bytes per second beside those of a copy")

@@ -128,7 +128,11 @@ pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype:
     }
     let cpu = crate::device::select::cpu()?;
     let host = Tensor::empty(&cpu, &[count as usize], dtype, NAME)?;
+    let watch = Watch::start(NAME, &cpu, std::iter::empty());
     host.fill_host(value);
+    if let Some(watch) = watch {
+        watch.finish(&host);
+    }
     host.to(device)
 }
 

@@ -414,11 +414,13 @@ struct PySession(Arc<Session>);
 
 /// One kernel: its name, device, start, seconds, bytes and operations.
 type Times = (Cow<'static, str>, String, f64, f64, Option<u64>, Option<u64>);
+/// Devices, and why something of them is missing.
+type LeftOut = Vec<(String, String)>;
 
 #[pymethods]
 impl PySession {
     /// Ends it. The times, and the devices of which something is missing, each with the reason.
-    fn end(&self, py: Python<'_>) -> PyResult<(Vec<Times>, Vec<(String, String)>)> {
+    fn end(&self, py: Python<'_>) -> PyResult<(Vec<Times>, LeftOut)> {
         let Outcome { timings, left_out } = enter(py, || self.0.end())?;
         let times = timings.into_iter().map(|Timing { name, device, start, seconds, bytes, operations }| {
             (name, device.id(), start, seconds, bytes, operations)
