@@ -79,9 +79,7 @@ impl Session {
         };
         if let Some(context) = context.as_ref().filter(|context| !context.caps().timestamps) {
             let id = &context.device.id;
-            return Err(Error::Device(format!(
-                "profile: {id} cannot time kernels, since its driver has no timestamps"
-            )));
+            return Err(Error::Device(format!("profile: {id} cannot time kernels, since it has no timestamps")));
         }
         let session =
             Arc::new(Self { scope, begun: OnceLock::new(), watched: Mutex::default(), timings: Mutex::default() });
@@ -131,7 +129,7 @@ impl Session {
         }
         let id = || context.device.id.clone();
         if !context.caps().timestamps {
-            watched.left_out.push((id(), "it cannot time kernels, since its driver has no timestamps".into()));
+            watched.left_out.push((id(), "it cannot time kernels, since it has no timestamps".into()));
             return Ok(());
         }
         match context.start_profile() {
@@ -262,6 +260,20 @@ impl Watch {
             bytes: Some(work::moved(self.name, &self.read, written)),
             operations: work::operations(self.name, STEPS.take()).or(self.operations),
         });
+    }
+}
+
+/// Does work on the CPU device that fills a tensor, and times it if that is wanted.
+pub(crate) fn timed<'a>(
+    name: &'static str,
+    operands: impl Iterator<Item = &'a Tensor>,
+    result: &Tensor,
+    work: impl FnOnce(),
+) {
+    let watch = Watch::start(name, result.device(), operands);
+    work();
+    if let Some(watch) = watch {
+        watch.finish(result);
     }
 }
 

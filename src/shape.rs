@@ -141,9 +141,7 @@ impl Layout {
     /// Bytes of its elements of `size` bytes each: those that repeat, as along broadcast axes, count once.
     #[must_use]
     pub fn stored_bytes(&self, size: usize) -> u64 {
-        let axes = self.shape.iter().zip(&self.strides);
-        let elements: usize = axes.map(|(&length, &stride)| if stride == 0 { length.min(1) } else { length }).product();
-        (elements * size) as u64
+        stored_bytes(&self.shape, &self.strides, size)
     }
 
     /// The view stretched to `shape` by NumPy's rule.
@@ -395,6 +393,13 @@ pub fn show(shape: &[usize]) -> String {
         [only] => format!("({only},)"),
         _ => format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// What [`Layout::stored_bytes`] says of a layout of these lengths and strides.
+#[must_use]
+pub fn stored_bytes(shape: &[usize], strides: &[isize], size: usize) -> u64 {
+    let stored = |(&length, &stride): (&usize, &isize)| if stride == 0 { length.min(1) } else { length };
+    (shape.iter().zip(strides).map(stored).product::<usize>() * size) as u64
 }
 
 #[cfg(test)]

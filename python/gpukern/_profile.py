@@ -46,8 +46,9 @@ class profile:  # noqa: N801 - it reads as a verb
     device that one alone. GPUs time kernels by their own clocks. On the CPU device whole operations are timed. A GPU
     that cannot time kernels raises if it is named, and is listed in ``left_out`` if it is not.
 
-    What all threads compute is measured; moving arrays to a GPU and back is not. The times are there when the block has ended, by an exception too. A device
-    can be in one open profile only. The same object may be used again, and then starts afresh.
+    What all threads compute is measured; moving arrays to a GPU and back is not. The times are there when the block has
+    ended, by an exception too. A device can be in one open profile only. The same object may be used again, and then
+    starts afresh.
 
     Each kernel waits for the one before while it is measured, so that the whole takes somewhat longer than else.
 

@@ -13,7 +13,7 @@ use crate::cpu::{CpuDevice, View};
 use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
-use crate::profile::Watch;
+use crate::profile::timed;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
 
@@ -128,11 +128,7 @@ pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype:
     }
     let cpu = crate::device::select::cpu()?;
     let host = Tensor::empty(&cpu, &[count as usize], dtype, NAME)?;
-    let watch = Watch::start(NAME, &cpu, std::iter::empty());
-    host.fill_host(value);
-    if let Some(watch) = watch {
-        watch.finish(&host);
-    }
+    timed(NAME, std::iter::empty(), &host, || host.fill_host(value));
     host.to(device)
 }
 
@@ -143,11 +139,7 @@ pub(crate) fn convert(name: &'static str, source: &Source<'_>, target: &Tensor) 
     }
     match target.device() {
         Device::Cpu(device) => {
-            let watch = Watch::start(name, target.device(), source.tensor().into_iter());
-            cast_on_cpu(*device, source, target);
-            if let Some(watch) = watch {
-                watch.finish(target);
-            }
+            timed(name, source.tensor().into_iter(), target, || cast_on_cpu(*device, source, target));
             Ok(())
         }
         Device::Gpu(_) => launch(&cast(name, source.dtype(), target.dtype()), &[*source], target),

@@ -20,8 +20,8 @@ use crate::gpu::memory::GpuBuffer;
 use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
-use crate::profile::Watch;
-use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes};
+use crate::profile::timed;
+use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes, stored_bytes};
 use crate::tensor::Tensor;
 
 pub use table::*;
@@ -234,11 +234,9 @@ fn apply_as(
     match &device {
         Device::Cpu(cpu) => {
             // Most calls are watched from outside already, but not those of Python's unary operators.
-            let watch = Watch::start(name, &device, inputs.iter().copied());
-            on_cpu(*cpu, &(operation.loops)(), dtype, &sources, &output.target);
-            if let Some(watch) = watch {
-                watch.finish(&output.target);
-            }
+            let target = &output.target;
+            let run = || on_cpu(*cpu, &(operation.loops)(), dtype, &sources, target);
+            timed(name, inputs.iter().copied(), target, run);
         }
         Device::Gpu(_) => {
             let index = OPERATIONS.iter().position(|o| std::ptr::eq(o, operation)).expect("an operation in the table");
@@ -574,8 +572,7 @@ impl Launch<'_> {
         let mut bytes = 0;
         for i in 0..ALL {
             let Some(buffer) = self.buffer(i) else { continue };
-            let layout = Layout { shape: piece.shape.clone(), strides: piece.strides[i].clone(), offset: 0 };
-            bytes += layout.stored_bytes(self.size(i));
+            bytes += stored_bytes(&piece.shape, &piece.strides[i], self.size(i));
             if i < OUT && !access[i].is_bound() {
                 continue;
             }
