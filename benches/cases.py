@@ -175,6 +175,19 @@ def _decode_case(heads: int, size: int, dtype: str, place: str, kv_heads: int = 
     )
 
 
+def _kernel_case(name: str, operation: str, number: int, clock: Literal["wall", "processor"]) -> Case:
+    """Run saxpy as a user's own kernel on 1,024 elements."""
+    return Case(
+        name=name,
+        operation=operation,
+        inputs=lambda random: (_random(random, (1024,)), _random(random, (1024,))),
+        reference=lambda x, y: 2 * x + y,
+        places=("gpu",),
+        number=number,
+        clock=clock,
+    )
+
+
 def _elementwise_case(operation: str, reference: Callable[..., Array], arity: int, out: bool, mebi: int) -> Case:
     size = mebi * _MIB
     return Case(
@@ -324,6 +337,8 @@ CASES: tuple[Case, ...] = (
         places=("gpu",),
         number=100,
     ),
+    _kernel_case("kernel 1024 on tensors", "kernel_on_tensors", 100, "processor"),
+    _kernel_case("kernel 1024, NumPy to NumPy", "kernel_on_arrays", 20, "wall"),
     *_transfer_cases(256, large=False),
     *_transfer_cases(1024, large=True),
     Case(name="import, beyond NumPy's own", operation="import_time", places=("cpu",), clock="own"),

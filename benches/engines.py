@@ -250,8 +250,58 @@ class Gpukern(Engine):
     def read_back(self, x: Array) -> Call:
         return gk.asarray(x, device=self.device).numpy
 
+    def kernel_on_tensors(self, x: Array, y: Array) -> Call:
+        """Call a user's kernel on tensors, and do not wait for it."""
+        given = {"x": self.array(x), "y": self.array(y), "p": {"a": 2.0, "n": x.size}, "threads": x.size}
+        return partial(gk.Kernel(_SAXPY), **given)
+
+    def kernel_on_arrays(self, x: Array, y: Array) -> Call:
+        """Call a user's kernel on NumPy arrays."""
+        kernel, p = gk.Kernel(_SAXPY), {"a": 2.0, "n": x.size}
+        return partial(kernel, x=x, y=y, p=p, threads=x.size, device=self.device)
+
     def import_time(self) -> Call:
         return partial(import_seconds, "numpy", "gpukern")
+
+
+_SAXPY = """
+struct P { a: f32, n: u32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<uniform> p: P;
+@compute @workgroup_size(64)
+fn saxpy(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < p.n) { y[id.x] += p.a * x[id.x]; }
+}
+"""
+# `compute_with_buffers` takes no uniforms.
+_SAXPY_OF_BUFFERS = """
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < arrayLength(&x)) { y[id.x] += 2.0 * x[id.x]; }
+}
+"""
+
+
+class WgpuPy(Engine):
+    """wgpu-py's own shortcut for a compute shader, on the GPU that it chooses."""
+
+    name = "wgpu-py"
+    place = "gpu"
+    packages = ("wgpu",)
+    operations: Mapping[str, Callable[..., Any]] = {}
+
+    def __init__(self) -> None:
+        self.compute = importlib.import_module("wgpu.utils.compute").compute_with_buffers
+
+    def kernel_on_arrays(self, x: Array, y: Array) -> Call:
+        """Call a shader on NumPy arrays. It takes no others, so that this is its way on tensors too."""
+        groups = -(-x.size // 64)
+        return lambda: self.compute({0: x, 1: y}, {1: (x.size, "f")}, _SAXPY_OF_BUFFERS, n=groups)[1]
+
+    kernel_on_tensors = kernel_on_arrays
 
 
 class Torch(Engine):
@@ -462,6 +512,8 @@ def engines(devices: list[gk.Device]) -> Iterator[Engine]:
             yield Torch(torch, "cuda")
     if onnxruntime := _installed("onnxruntime"):
         yield Onnxruntime(onnxruntime)
+    if _installed("wgpu"):
+        yield WgpuPy()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if jax := _installed("jax"):
         yield Jax(jax)

@@ -72,7 +72,7 @@ fn main(
     let row = index / params.chunks;
     if (row >= params.count) { return; }
     let chunk = index - row * params.chunks;
-    let at = coordinates(row);
+    let at = coordinates(row, params.shape);
     let x_start = params.x_offset + place(at, params.x_strides);
     let out_start = params.out_offset + place(at, params.out_strides);
     let begin = chunk * params.chunk;

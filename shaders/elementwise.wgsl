@@ -53,7 +53,7 @@ fn main(
     for (var i = 0u; i < QUADS; i += 1u) {
         let quad = first + i * WORKGROUP;
         if (quad * 4u < params.count) {
-            let four = four_coordinates(quad * 4u);
+            let four = four_coordinates(quad * 4u, params.count, params.shape);
             let a = Value(a_load(quad, four));
             let b = Value(b_load(quad, four));
             let c = Value(c_load(quad, four));

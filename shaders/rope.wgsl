@@ -59,7 +59,7 @@ fn main(
     let row = index / tasks;
     if (row >= params.count) { return; }
     let task = index - row * tasks;
-    let at = coordinates(row);
+    let at = coordinates(row, params.shape);
     let x_start = params.x_offset + place(at, params.x_strides);
     let out_start = params.out_offset + place(at, params.out_strides);
     if (task >= rotations) {

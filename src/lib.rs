@@ -10,6 +10,7 @@
 //! | [`device`] | which devices there are, what they can do, which one is chosen |
 //! | [`tensor`] | storage, layout and type together |
 //! | [`ops`] | what the operations mean: one file each |
+//! | [`kernel`] | users' own kernels: reflected, bound, launched |
 //! | [`profile`] | which devices are timed, and what it gave |
 //! | `python` | everything PyO3, and nothing else; only with the feature of that name |
 //!
@@ -22,6 +23,7 @@ pub mod dtype;
 pub mod error;
 pub mod gpu;
 pub mod interrupt;
+pub mod kernel;
 pub mod ops;
 pub mod profile;
 pub mod shape;

@@ -154,6 +154,47 @@ def test_more_kernels_than_are_read_at_a_time(timed):
     assert starts == sorted(starts)
 
 
+# Kernels of users
+
+SCALE = """
+    struct Scale { by: f32 }
+    @group(0) @binding(0) var<storage, read> x: array<f32>;
+    @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+    @group(0) @binding(2) var<uniform> scale: Scale;
+    @compute @workgroup_size(16) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        if (id.x < arrayLength(&y)) { y[id.x] = scale.by * x[id.x]; }
+    }
+"""
+ACCUMULATE = SCALE.replace("y[id.x] =", "y[id.x] +=")
+
+
+@pytest.mark.parametrize(("source", "moved"), [(SCALE, 2), (ACCUMULATE, 3)], ids=["written", "read and written"])
+def test_a_kernel_of_a_user(gpu, source, moved):
+    """It has the name that was given, and moves what it reads and writes; its arithmetic nobody knows."""
+    if "timestamps" not in gpu.features:
+        pytest.skip(f"{gpu.id} has no timestamps")
+    kernel = gk.Kernel(source, name="mine, at run time")
+    x, y = gk.ones(1000, device=gpu), gk.zeros(1000, device=gpu)
+    with gk.profile(gpu) as p:
+        kernel(x=x, y=y, scale={"by": 3.0}, threads=1000, inplace=True)
+    assert of_name(p, "mine, at run time") == (moved * 4000, 0)
+    assert [time.operations for time in p.kernels if time.name == "mine, at run time"] == [None]
+    assert y[-1].item() == 3
+
+
+def test_values_of_a_kernel_are_kept_while_times_are_read(gpu):
+    """Reading the times of many kernels submits, and what is recorded then still gets its own values."""
+    kernel = gk.Kernel(ACCUMULATE)
+    x, y = gk.ones(4, device=gpu), gk.zeros(4, device=gpu)
+    if "timestamps" not in gpu.features:
+        pytest.skip(f"{gpu.id} has no timestamps")
+    with gk.profile(gpu) as p:
+        for i in range(3000):
+            kernel(x=x, y=y, scale={"by": float(i % 7)}, threads=4, inplace=True)
+    assert y.tolist() == [sum(i % 7 for i in range(3000))] * 4
+    assert len(p.kernels) == 3000
+
+
 # When
 
 

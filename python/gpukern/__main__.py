@@ -1,4 +1,4 @@
-"""The command line: ``python -m gpukern info | demo | selftest``."""
+"""The command line: ``python -m gpukern info | demo | selftest | compile``."""
 
 import argparse
 import os
@@ -47,10 +47,22 @@ def main(arguments: list[str] | None = None) -> int:
     selftest = commands.add_parser("selftest", help="every operation on every device, against NumPy")
     demo.add_argument("--device", help="where to run (default: the device that info marks)")
     selftest.add_argument("--device", action="append", help="test this device only; may be given again (default: all)")
+    compiler = commands.add_parser("compile", help="what a WGSL kernel declares, or what is wrong with it")
+    compiler.add_argument("file", metavar="FILE.wgsl")
+    compiler.add_argument("--entry-point", metavar="NAME", help="the function to compile, where there are several")
+    compiler.add_argument(
+        "-D", dest="constants", action="append", default=[], metavar="NAME=VALUE", help="a constant's value, or a type"
+    )
+    compiler.add_argument("--emit", choices=("spirv", "msl", "hlsl", "glsl"), help="print it in another language")
+    compiler.add_argument("-o", dest="output", metavar="FILE", help="write that to a file; SPIR-V as binary")
     options = parser.parse_args(arguments)
 
     if options.command == "info":
         return info()
+    if options.command == "compile":
+        from ._compile import compile_file
+
+        return compile_file(options.file, options.entry_point, options.constants, options.emit, options.output)
     if options.command == "demo":
         from ._demo import demo as run_demo
 

@@ -1,11 +1,12 @@
-"""How a tensor shows itself: as NumPy would, reading back no more than is shown."""
+"""How tensors and kernels show themselves. Of a tensor no more is read back than is shown."""
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from ._native import Tensor
+    from ._native import Kernel, Tensor
 
 _EDGE = 3
 
@@ -29,3 +30,21 @@ def _edges(tensor: "Tensor", axis: int) -> np.ndarray[Any, Any]:
     before = (slice(None),) * axis
     parts = [_edges(tensor[(*before, part)], axis + 1) for part in (slice(_EDGE + 1), slice(-_EDGE, None))]
     return np.concatenate(parts, axis)
+
+
+def kernel_html(kernel: "Kernel") -> str:
+    """Show what a kernel declares as a table, and its source to be folded out."""
+    size = kernel.workgroup_size
+    facts = [f"workgroups of {' × '.join(map(str, size))}" if size else "workgroups of a size to be given"]
+    facts += ["trusted: no bounds checks"] * kernel.trusted
+    facts += [f"{name} = {'to be given' if value is None else value}" for name, value in kernel.constants.items()]
+    rows = [
+        ("variable", "access", "type", "dtype"),
+        *((each.name, each.access, each.type, str(each.dtype)) for each in kernel.bindings.values()),
+    ]
+    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    table = "".join(f"<tr>{row}</tr>" for row in cells)
+    return (
+        f"<b>{escape(kernel.name)}</b>: {escape(', '.join(facts))}<table>{table}</table>"
+        f"<details><summary>WGSL</summary><pre>{escape(kernel.source)}</pre></details>"
+    )

@@ -13,12 +13,18 @@ use crate::error::{Error, Result};
 pub struct Caps {
     /// Subgroup operations in compute shaders.
     pub subgroups: bool,
+    /// Barriers for a subgroup alone.
+    pub subgroup_barrier: bool,
     /// The smallest and largest subgroup a pipeline may get.
     pub subgroup_size: (u32, u32),
     /// Arithmetic on 16-bit floats. Their storage works everywhere, packed.
     pub f16: bool,
     /// Products of 16 × 16 matrices of 16-bit floats, summed in 32 bits, by a whole subgroup at once.
     pub cooperative: bool,
+    /// Integers of 64 bits, for users' kernels.
+    pub int64: bool,
+    /// Atomic sums of 32-bit floats, for users' kernels.
+    pub float_atomics: bool,
     /// Parameters in the command stream. Without them they travel in a uniform buffer.
     pub immediates: bool,
     /// Timing of single kernels.
@@ -58,9 +64,12 @@ impl Caps {
     /// A device that can do everything.
     pub const ANY: Self = Self {
         subgroups: true,
+        subgroup_barrier: true,
         subgroup_size: (4, 128),
         f16: true,
         cooperative: true,
+        int64: true,
+        float_atomics: true,
         immediates: true,
         timestamps: true,
         pipeline_cache: true,
@@ -78,10 +87,13 @@ impl Caps {
         let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
         Self {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
+            subgroup_barrier: features.contains(wgpu::Features::SUBGROUP | wgpu::Features::SUBGROUP_BARRIER),
             subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
             f16: features.contains(wgpu::Features::SHADER_F16),
             cooperative: features.contains(COOPERATIVE | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
                 && multiplies_by_16(adapter),
+            int64: features.contains(wgpu::Features::SHADER_INT64),
+            float_atomics: features.contains(wgpu::Features::SHADER_FLOAT32_ATOMIC),
             immediates: features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
@@ -102,8 +114,11 @@ impl Caps {
         let mut features = wgpu::Features::empty();
         for (have, feature) in [
             (self.subgroups, wgpu::Features::SUBGROUP),
+            (self.subgroup_barrier, wgpu::Features::SUBGROUP_BARRIER),
             (self.f16, wgpu::Features::SHADER_F16),
             (self.cooperative, COOPERATIVE),
+            (self.int64, wgpu::Features::SHADER_INT64),
+            (self.float_atomics, wgpu::Features::SHADER_FLOAT32_ATOMIC),
             (self.immediates, wgpu::Features::IMMEDIATES),
             (self.timestamps, wgpu::Features::TIMESTAMP_QUERY),
             (self.pipeline_cache, wgpu::Features::PIPELINE_CACHE),
@@ -131,9 +146,11 @@ impl Caps {
             match word.split_once('=') {
                 None => match word {
                     // Cooperative matrices belong to a subgroup, and their elements are 16-bit floats.
-                    "-subgroups" => (caps.subgroups, caps.cooperative) = (false, false),
+                    "-subgroups" => (caps.subgroups, caps.subgroup_barrier, caps.cooperative) = (false, false, false),
                     "-f16" => (caps.f16, caps.cooperative) = (false, false),
                     "-coop" => caps.cooperative = false,
+                    "-int64" => caps.int64 = false,
+                    "-float-atomics" => caps.float_atomics = false,
                     "-immediates" => caps.immediates = false,
                     "-timestamps" => caps.timestamps = false,
                     "-pipeline-cache" => caps.pipeline_cache = false,
@@ -162,7 +179,7 @@ impl Caps {
 /// Staging and parameters need buffers of this size even where tensors are capped lower.
 pub const MIN_BUFFER: u64 = 32 << 20;
 
-const GPU_WORDS: &str = "-subgroups, -f16, -coop, -immediates, -timestamps, -pipeline-cache, binding=, buffer=, shared=, workgroup=, groups=";
+const GPU_WORDS: &str = "-subgroups, -f16, -coop, -int64, -float-atomics, -immediates, -timestamps, -pipeline-cache, binding=, buffer=, shared=, workgroup=, groups=";
 const CPU_WORDS: &str = "simd=avx512|avx2|neon|scalar, threads=";
 
 /// What the CPU device's capability words ask for. Words for GPUs say nothing about it and are passed over.
@@ -254,9 +271,12 @@ mod tests {
     fn caps() -> Caps {
         Caps {
             subgroups: true,
+            subgroup_barrier: true,
             subgroup_size: (8, 8),
             f16: true,
             cooperative: true,
+            int64: true,
+            float_atomics: true,
             immediates: true,
             timestamps: true,
             pipeline_cache: true,

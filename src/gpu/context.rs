@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::memory::{GpuBuffer, Pool};
-use super::pipeline::{ParamLayout, Pipeline, Pipelines, Spec};
-use super::stream::{Dispatch, Stream};
+use super::pipeline::{BindingKind, ParamLayout, Pipeline, Pipelines, Spec};
+use super::stream::{Binding, Bound, Dispatch, Launch, Stream};
 use super::timestamps::Timestamps;
 use super::transfer::Readback;
 use crate::cpu::memory::{self, Usage};
@@ -15,6 +15,7 @@ use crate::device::fork;
 use crate::device::{GpuDevice, Kind};
 use crate::error::{Bytes, Error, Result};
 use crate::interrupt;
+use crate::kernel::Identity;
 use crate::profile::Timing;
 
 /// One open GPU. Tensors on it keep it alive.
@@ -179,17 +180,54 @@ impl Context {
         self.pipelines.get(&self.raw, key, spec)
     }
 
+    /// The pipeline of a user's program, from `compile` on first use. Others go on meanwhile.
+    pub(crate) fn program_pipeline(
+        &self,
+        key: &(Identity, bool),
+        compile: impl FnOnce() -> Result<Pipeline>,
+    ) -> Result<Arc<Pipeline>> {
+        self.pipelines.of_program(key, compile)
+    }
+
+    /// Compiles a user's module, whose entry point binds all in group 0, numbered from 0 on.
+    pub(crate) fn compile_module(
+        &self,
+        module: naga::Module,
+        label: &str,
+        kinds: &[BindingKind],
+        trusted: bool,
+    ) -> Result<Pipeline> {
+        self.pipelines.compile_module(&self.raw, module, label, kinds, trusted)
+    }
+
+    pub(crate) fn limits(&self) -> wgpu::Limits {
+        self.raw.limits()
+    }
+
+    /// Records a launch of a user's kernel.
+    pub(crate) fn record_launch(&self, launch: &Launch<'_>) -> Result<()> {
+        self.check()?;
+        for bound in launch.bound {
+            if let Bound::Buffer(binding) = bound {
+                self.check_owner(binding)?;
+            }
+        }
+        self.stream().launch(self, launch)
+    }
+
     /// Records a launch.
     pub(crate) fn record(&self, dispatch: &Dispatch<'_>) -> Result<()> {
         self.check()?;
         for binding in dispatch.bindings.iter().flatten() {
-            let owner = binding.buffer.context();
-            if !std::ptr::eq(&raw const **owner, self) {
-                // A tensor from before the device was lost, beside one from after.
-                owner.check()?;
-            }
+            self.check_owner(binding)?;
         }
         self.stream().dispatch(self, dispatch)
+    }
+
+    /// Refuses a tensor from before the device was lost, beside one from after.
+    fn check_owner(&self, binding: &Binding<'_>) -> Result<()> {
+        let owner = binding.buffer.context();
+        if std::ptr::eq(&raw const **owner, self) { Ok(()) } else { owner.check() }
     }
 
     pub(super) fn note_submission(&self, index: wgpu::SubmissionIndex) {

@@ -6,6 +6,7 @@
 pub mod context;
 pub mod memory;
 pub mod pipeline;
+pub(crate) mod program;
 pub mod stream;
 mod timestamps;
 pub mod transfer;

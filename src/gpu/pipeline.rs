@@ -1,7 +1,8 @@
 //! Compute pipelines: compiled once, kept in memory, and on disk where the driver allows it.
 
+use std::borrow::Cow;
 use std::fs;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,8 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::wgsl::{Slot, assemble};
 use crate::device::caps::{Caps, IMMEDIATE_BYTES};
 use crate::error::{Error, Result};
+use crate::kernel::Identity;
+use crate::kernel::compile::on_deep_stack;
 
 /// What a pipeline is made from.
 #[derive(Debug, Clone)]
@@ -79,13 +82,30 @@ pub(crate) struct Pipeline {
     pub(crate) id: u64,
     pub(crate) raw: wgpu::ComputePipeline,
     pub(crate) bindings: wgpu::BindGroupLayout,
+    /// Bind groups of pipelines with the same number can be shared, if they bind the same.
+    pub(crate) layout: u64,
+}
+
+/// How a user's kernel sees what is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum BindingKind {
+    Read,
+    ReadWrite,
+    /// A few values, somewhere in a buffer that many launches share.
+    Uniform,
+    /// The same as storage, whose layout rules are those of immediates.
+    Immediate,
 }
 
 /// Counts pipelines, from 1 on.
 static IDS: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct Pipelines {
-    by_key: Mutex<Generations>,
+    by_key: Mutex<Generations<u64>>,
+    /// Those of users' programs, with their grids as they are and folded.
+    by_program: Mutex<Generations<(Identity, bool)>>,
+    /// The layouts of users' kernels, numbered from 1 on.
+    layouts: Mutex<FxHashMap<Vec<BindingKind>, (u64, wgpu::BindGroupLayout)>>,
     /// The layout of the uniform buffer that stands in for immediates.
     pub(crate) uniforms: Option<wgpu::BindGroupLayout>,
     disk: Option<DiskCache>,
@@ -93,25 +113,30 @@ pub(crate) struct Pipelines {
 
 /// The pipelines used lately, in two generations: when the young one is full, the old one is let go, which holds what
 /// has not been used since. Drivers take a megabyte and more for each.
-#[derive(Default)]
-struct Generations {
-    young: FxHashMap<u64, Arc<Pipeline>>,
-    old: FxHashMap<u64, Arc<Pipeline>>,
+struct Generations<K> {
+    young: FxHashMap<K, Arc<Pipeline>>,
+    old: FxHashMap<K, Arc<Pipeline>>,
+}
+
+impl<K> Default for Generations<K> {
+    fn default() -> Self {
+        Self { young: FxHashMap::default(), old: FxHashMap::default() }
+    }
 }
 
 const GENERATION: usize = 256;
 
-impl Generations {
-    fn get(&mut self, key: u64) -> Option<Arc<Pipeline>> {
-        if let Some(pipeline) = self.young.get(&key) {
+impl<K: Clone + Eq + Hash> Generations<K> {
+    fn get(&mut self, key: &K) -> Option<Arc<Pipeline>> {
+        if let Some(pipeline) = self.young.get(key) {
             return Some(pipeline.clone());
         }
-        let pipeline = self.old.remove(&key)?;
-        self.insert(key, pipeline.clone());
+        let pipeline = self.old.remove(key)?;
+        self.insert(key.clone(), pipeline.clone());
         Some(pipeline)
     }
 
-    fn insert(&mut self, key: u64, pipeline: Arc<Pipeline>) {
+    fn insert(&mut self, key: K, pipeline: Arc<Pipeline>) {
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
@@ -133,13 +158,13 @@ impl Pipelines {
             })
         });
         let disk = if caps.pipeline_cache { DiskCache::open(device, info) } else { None };
-        Self { by_key: Mutex::default(), uniforms, disk }
+        Self { by_key: Mutex::default(), by_program: Mutex::default(), layouts: Mutex::default(), uniforms, disk }
     }
 
     /// The pipeline of this key. `spec` describes it when it is not compiled yet.
     pub(crate) fn get(&self, device: &wgpu::Device, key: u64, spec: impl FnOnce() -> Spec) -> Result<Arc<Pipeline>> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = by_key.get(key) {
+        if let Some(pipeline) = by_key.get(&key) {
             return Ok(pipeline);
         }
         let pipeline = Arc::new(self.compile(device, &spec())?);
@@ -157,7 +182,8 @@ impl Pipelines {
             bind_group_layouts: &[Some(&bindings), self.uniforms.as_ref()][..=usize::from(self.uniforms.is_some())],
             immediate_size: if self.uniforms.is_none() { spec.params.size as u32 } else { 0 },
         });
-        let module = trusted_module(device, spec.label, &text);
+        let source = wgpu::ShaderSource::Wgsl(text.into());
+        let module = unchecked(device, wgpu::ShaderModuleDescriptor { label: Some(spec.label), source });
         let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(spec.label),
             layout: Some(&layout),
@@ -170,13 +196,97 @@ impl Pipelines {
             cache: self.disk.as_ref().map(|disk| &disk.cache),
         });
         let errors = [pollster::block_on(internal.pop()), pollster::block_on(scope.pop())];
+        self.finish(spec.label, errors, raw, bindings, 0)
+    }
+
+    fn finish(
+        &self,
+        label: &str,
+        errors: [Option<wgpu::Error>; 2],
+        raw: wgpu::ComputePipeline,
+        bindings: wgpu::BindGroupLayout,
+        layout: u64,
+    ) -> Result<Pipeline> {
         if let Some(error) = errors.into_iter().flatten().next() {
-            return Err(Error::Kernel(format!("the kernel '{}' does not compile on this device: {error}", spec.label)));
+            return Err(Error::Kernel(format!("kernel '{label}' does not compile on this device: {error}")));
         }
         if let Some(disk) = &self.disk {
             disk.changed.store(true, Ordering::Relaxed);
         }
-        Ok(Pipeline { id: IDS.fetch_add(1, Ordering::Relaxed), raw, bindings })
+        Ok(Pipeline { id: IDS.fetch_add(1, Ordering::Relaxed), raw, bindings, layout })
+    }
+
+    /// The pipeline of a user's program. Others are not held up while it is compiled, which may take long.
+    pub(crate) fn of_program(
+        &self,
+        key: &(Identity, bool),
+        compile: impl FnOnce() -> Result<Pipeline>,
+    ) -> Result<Arc<Pipeline>> {
+        let known = || self.by_program.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = known().get(key) {
+            return Ok(pipeline);
+        }
+        let pipeline = Arc::new(compile()?);
+        known().insert(key.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// Compiles a user's module, with wgpu's checks unless it is trusted.
+    pub(crate) fn compile_module(
+        &self,
+        device: &wgpu::Device,
+        module: naga::Module,
+        label: &str,
+        kinds: &[BindingKind],
+        trusted: bool,
+    ) -> Result<Pipeline> {
+        on_deep_stack(|| {
+            let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+            let (layout, bindings) = self.layout_of(device, kinds);
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(label),
+                bind_group_layouts: &[Some(&bindings)],
+                immediate_size: 0,
+            });
+            let source = wgpu::ShaderSource::Naga(Cow::Owned(module));
+            let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source };
+            let module = if trusted { unchecked(device, descriptor) } else { device.create_shader_module(descriptor) };
+            let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: None,
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: self.disk.as_ref().map(|disk| &disk.cache),
+            });
+            let errors = [pollster::block_on(internal.pop()), pollster::block_on(scope.pop())];
+            self.finish(label, errors, raw, bindings, layout)
+        })
+    }
+
+    /// The layout of a user's kernel and its number. Kernels that see theirs alike share it.
+    fn layout_of(&self, device: &wgpu::Device, kinds: &[BindingKind]) -> (u64, wgpu::BindGroupLayout) {
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = layouts.len() as u64 + 1;
+        let make = || {
+            let entries: Vec<_> = kinds
+                .iter()
+                .enumerate()
+                .map(|(i, kind)| {
+                    let (ty, moves) = match kind {
+                        BindingKind::Read => (wgpu::BufferBindingType::Storage { read_only: true }, false),
+                        BindingKind::ReadWrite => (wgpu::BufferBindingType::Storage { read_only: false }, false),
+                        BindingKind::Uniform => (wgpu::BufferBindingType::Uniform, true),
+                        BindingKind::Immediate => (wgpu::BufferBindingType::Storage { read_only: true }, true),
+                    };
+                    entry(i as u32, ty, moves, None)
+                })
+                .collect();
+            let descriptor = wgpu::BindGroupLayoutDescriptor { label: Some("arguments"), entries: &entries };
+            (number, device.create_bind_group_layout(&descriptor))
+        };
+        layouts.entry(kinds.to_vec()).or_insert_with(make).clone()
     }
 
     /// Writes what the driver compiled to disk, if that is new.
@@ -189,12 +299,14 @@ impl Pipelines {
     }
 }
 
-/// Our own kernels check their own bounds: leaving wgpu's checks out makes some of them ten times faster.
-fn trusted_module(device: &wgpu::Device, label: &str, text: &str) -> wgpu::ShaderModule {
+/// A module without wgpu's checks, whose absence makes some kernels ten times faster.
+///
+/// It is for our own kernels and for those that their authors vouch for.
+fn unchecked(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
     #![expect(unsafe_code, reason = "shaders without bounds checks")]
-    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
     // SAFETY: every kernel of ours compares its index with the counts it is given before it touches memory, loops
-    // only over such counts, and operations check shapes before they launch anything.
+    // only over such counts, and operations check shapes before they launch anything. Whoever says `trusted=True` of a
+    // kernel promises the same of it.
     unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
 }
 

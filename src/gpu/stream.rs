@@ -62,13 +62,37 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) steps: u64,
 }
 
+/// One launch of a user's kernel.
+pub(crate) struct Launch<'a> {
+    pub(crate) label: &'a str,
+    pub(crate) pipeline: &'a Arc<Pipeline>,
+    pub(crate) bound: &'a [Bound<'a>],
+    /// Workgroups along x, y and z, no more than the device counts.
+    pub(crate) groups: [u32; 3],
+    /// Bytes that it will move, if it needs all that it is given.
+    pub(crate) bytes: u64,
+}
+
+/// What a user's kernel sees at a binding.
+pub(crate) enum Bound<'a> {
+    Buffer(Binding<'a>),
+    /// A few values, which are copied.
+    Values(&'a [u8]),
+}
+
 /// Submit after this many dispatches, or when they move this many bytes.
 const MAX_DISPATCHES: u32 = 256;
 const MAX_BYTES: u64 = 1 << 28;
 /// Bind groups kept before all are let go.
 const MAX_BIND_GROUPS: usize = 2048;
 
-type BindKey = SmallVec<[(u64, u64, u64); 4]>;
+/// The layout's number, and what is bound: a buffer, an offset, a size.
+type BindKey = (u64, SmallVec<[(u64, u64, u64); 4]>);
+
+/// Stands for no buffer in a [`BindKey`].
+const NONE: u64 = u64::MAX;
+/// Stands for the buffer of values.
+const VALUES: u64 = u64::MAX - 1;
 
 /// The open recording of one context.
 pub(crate) struct Stream {
@@ -81,6 +105,8 @@ pub(crate) struct Stream {
     bind_groups: FxHashMap<BindKey, wgpu::BindGroup>,
     evictions: u64,
     uniforms: Option<Uniforms>,
+    /// The values that users' kernels are given, made when the first of them is.
+    values: Option<Ring>,
     pub(super) uploads: Uploads,
     pub(super) profile: Option<Timestamps>,
 }
@@ -96,6 +122,7 @@ impl Stream {
             bind_groups: FxHashMap::default(),
             evictions: 0,
             uniforms: uniforms.map(|layout| Uniforms::new(device, layout, stride)),
+            values: None,
             uploads: Uploads::default(),
             profile: None,
         }
@@ -105,18 +132,6 @@ impl Stream {
         self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
     }
 
-    /// Opens a pass if none is open, and times it where a kernel has a place in a profile.
-    fn begin_pass(&mut self, context: &Context, place: Option<u32>) {
-        if self.pass.is_none() {
-            // Out of the way while the encoder is borrowed.
-            let profile = self.profile.take();
-            let timestamp_writes = profile.as_ref().zip(place).map(|(profile, place)| profile.writes(place));
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-            self.pass = Some(self.encoder(&context.raw).begin_compute_pass(&descriptor).forget_lifetime());
-            self.profile = profile;
-        }
-    }
-
     fn end_pass(&mut self) {
         self.pass = None;
         self.current = 0;
@@ -124,21 +139,18 @@ impl Stream {
 
     /// Records a launch.
     pub(super) fn dispatch(&mut self, context: &Context, dispatch: &Dispatch<'_>) -> Result<()> {
-        if self.uniforms.as_ref().is_some_and(Uniforms::is_full) {
+        if self.uniforms.as_ref().is_some_and(|uniforms| !uniforms.ring.has_room([dispatch.params.len()])) {
             self.submit(context);
         }
         if self.profile.as_ref().is_some_and(Timestamps::is_full) {
             self.collect_profile(context)?;
         }
         let group = self.bind_group(context, dispatch);
-        let uniform_offset = self.uniforms.as_mut().map(|uniforms| uniforms.push(dispatch.params));
+        let uniform_offset = self.uniforms.as_mut().map(|uniforms| uniforms.ring.push(dispatch.params));
         let place = self.profile.as_mut().map(|p| p.next(dispatch.label, Some(dispatch.bytes), dispatch.steps));
-        self.begin_pass(context, place);
-        let pass = self.pass.as_mut().expect("begun above");
-        if self.current != dispatch.pipeline.id {
-            pass.set_pipeline(&dispatch.pipeline.raw);
-            self.current = dispatch.pipeline.id;
-        }
+        let timing = self.profile.as_ref().zip(place);
+        let pass = begin(&mut self.pass, &mut self.encoder, &context.raw, timing);
+        set_pipeline(pass, &mut self.current, dispatch.pipeline);
         pass.set_bind_group(0, &group, &[]);
         match (uniform_offset, &self.uniforms) {
             (Some(offset), Some(uniforms)) => pass.set_bind_group(1, &uniforms.group, &[offset]),
@@ -146,30 +158,110 @@ impl Stream {
         }
         let (x, y) = fold(dispatch.groups, context.caps().groups);
         pass.dispatch_workgroups(x, y, 1);
+        self.count(context, dispatch.bytes);
+        Ok(())
+    }
+
+    /// Records a launch of a user's kernel.
+    pub(super) fn launch(&mut self, context: &Context, launch: &Launch<'_>) -> Result<()> {
+        // Before values are pushed, since it submits, and they belong to the batch of their kernel.
+        if self.profile.as_ref().is_some_and(Timestamps::is_full) {
+            self.collect_profile(context)?;
+        }
+        let values = || {
+            launch.bound.iter().filter_map(|bound| match bound {
+                Bound::Values(values) => Some(*values),
+                Bound::Buffer(_) => None,
+            })
+        };
+        let mut offsets: SmallVec<[u32; 4]> = SmallVec::new();
+        if values().next().is_some() {
+            let ring = match &self.values {
+                Some(ring) => ring,
+                None => self.values.insert(Ring::for_values(context)?),
+            };
+            if !ring.has_room(values().map(<[u8]>::len)) {
+                self.submit(context);
+            }
+            let ring = self.values.as_mut().expect("made above");
+            offsets.extend(values().map(|values| ring.push(values)));
+        }
+        let group = self.launch_group(context, launch);
+        let place = self.profile.as_mut().map(|p| p.next(launch.label.to_string(), Some(launch.bytes), 0));
+        let timing = self.profile.as_ref().zip(place);
+        let pass = begin(&mut self.pass, &mut self.encoder, &context.raw, timing);
+        set_pipeline(pass, &mut self.current, launch.pipeline);
+        pass.set_bind_group(0, &group, &offsets);
+        let [x, y, z] = launch.groups;
+        pass.dispatch_workgroups(x, y, z);
+        self.count(context, launch.bytes);
+        Ok(())
+    }
+
+    /// After a launch was recorded: ends its pass if it is timed, and submits if there is enough.
+    fn count(&mut self, context: &Context, bytes: u64) {
         if self.profile.is_some() {
             self.end_pass();
         }
         self.dispatches += 1;
-        self.bytes += dispatch.bytes;
+        self.bytes += bytes;
         if self.dispatches >= MAX_DISPATCHES || self.bytes >= MAX_BYTES {
             self.submit(context);
         }
-        Ok(())
     }
 
-    fn bind_group(&mut self, context: &Context, dispatch: &Dispatch<'_>) -> wgpu::BindGroup {
+    /// Lets bind groups go when buffers that they hold were, or when there are too many.
+    fn tidy_bind_groups(&mut self, context: &Context) {
         let evictions = context.memory.evictions();
         if evictions != self.evictions || self.bind_groups.len() >= MAX_BIND_GROUPS {
             self.bind_groups.clear();
             self.evictions = evictions;
         }
-        let key: BindKey = dispatch
-            .bindings
-            .iter()
-            .map(|binding| binding.map_or((u64::MAX, 0, 0), |b| (b.buffer.id(), b.offset, b.size)))
-            .collect();
+    }
+
+    fn launch_group(&mut self, context: &Context, launch: &Launch<'_>) -> wgpu::BindGroup {
+        self.tidy_bind_groups(context);
+        let key = launch.bound.iter().map(|bound| match bound {
+            Bound::Buffer(binding) => (binding.buffer.id(), binding.offset, binding.size),
+            Bound::Values(values) => (VALUES, 0, Ring::bound_size(values.len())),
+        });
+        let values = &self.values;
         self.bind_groups
-            .entry(key)
+            .entry((launch.pipeline.layout, key.collect()))
+            .or_insert_with(|| {
+                let buffers = launch.bound.iter().map(|bound| match bound {
+                    Bound::Buffer(binding) => (binding.buffer.raw(), binding.offset, binding.size),
+                    Bound::Values(given) => {
+                        let ring = values.as_ref().expect("made before they were pushed");
+                        (&ring.buffer, 0, Ring::bound_size(given.len()))
+                    }
+                });
+                let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 4]> = buffers
+                    .enumerate()
+                    .map(|(i, (buffer, offset, size))| wgpu::BindGroupEntry {
+                        binding: i as u32,
+                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer,
+                            offset,
+                            size: wgpu::BufferSize::new(size),
+                        }),
+                    })
+                    .collect();
+                context.raw.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: None,
+                    layout: &launch.pipeline.bindings,
+                    entries: &entries,
+                })
+            })
+            .clone()
+    }
+
+    fn bind_group(&mut self, context: &Context, dispatch: &Dispatch<'_>) -> wgpu::BindGroup {
+        self.tidy_bind_groups(context);
+        let key =
+            dispatch.bindings.iter().map(|binding| binding.map_or((NONE, 0, 0), |b| (b.buffer.id(), b.offset, b.size)));
+        self.bind_groups
+            .entry((dispatch.pipeline.layout, key.collect()))
             .or_insert_with(|| {
                 let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 4]> = dispatch
                     .bindings
@@ -205,8 +297,8 @@ impl Stream {
     pub(super) fn submit(&mut self, context: &Context) {
         self.end_pass();
         let staged = self.uploads.close_open();
-        if let Some(uniforms) = &mut self.uniforms {
-            uniforms.flush(&context.queue);
+        for ring in self.uniforms.iter_mut().map(|uniforms| &mut uniforms.ring).chain(&mut self.values) {
+            ring.flush(&context.queue);
         }
         if let Some(encoder) = self.encoder.take() {
             let index = context.queue.submit([encoder.finish()]);
@@ -242,6 +334,7 @@ impl Stream {
         std::mem::forget(self.encoder.take());
         std::mem::forget(std::mem::take(&mut self.bind_groups));
         std::mem::forget(self.uniforms.take());
+        std::mem::forget(self.values.take());
         std::mem::forget(self.profile.take());
         std::mem::forget(std::mem::take(&mut self.uploads));
     }
@@ -256,12 +349,79 @@ fn fold(groups: u32, most: u32) -> (u32, u32) {
     (groups.div_ceil(y), y)
 }
 
-/// Parameters for devices without immediates: a buffer that each batch fills from the start.
-struct Uniforms {
+/// The compute pass that is open, or a new one, which is timed where a kernel has a place in a profile.
+fn begin<'a>(
+    pass: &'a mut Option<wgpu::ComputePass<'static>>,
+    encoder: &mut Option<wgpu::CommandEncoder>,
+    device: &wgpu::Device,
+    timing: Option<(&Timestamps, u32)>,
+) -> &'a mut wgpu::ComputePass<'static> {
+    pass.get_or_insert_with(|| {
+        let encoder =
+            encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()));
+        let timestamp_writes = timing.map(|(profile, place)| profile.writes(place));
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes }).forget_lifetime()
+    })
+}
+
+fn set_pipeline(pass: &mut wgpu::ComputePass<'_>, current: &mut u64, pipeline: &Pipeline) {
+    if *current != pipeline.id {
+        pass.set_pipeline(&pipeline.raw);
+        *current = pipeline.id;
+    }
+}
+
+/// A buffer of small values that each batch fills from the start.
+struct Ring {
     buffer: wgpu::Buffer,
-    group: wgpu::BindGroup,
     data: Vec<u8>,
-    stride: u64,
+    size: u64,
+    alignment: u64,
+}
+
+impl Ring {
+    /// The ring of what users' kernels are given: uniforms, and what stands in for immediates.
+    fn for_values(context: &Context) -> Result<Self> {
+        let limits = context.limits();
+        let alignment = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
+        // Room for all uniforms of one kernel.
+        let size = 1 << 20;
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let buffer = context.create_buffer(size, usage, false)?;
+        Ok(Self { buffer, data: Vec::new(), size, alignment: alignment.into() })
+    }
+
+    /// The bytes that are bound of values: a struct may end after them.
+    fn bound_size(bytes: usize) -> u64 {
+        (bytes as u64).next_multiple_of(16)
+    }
+
+    fn has_room(&self, sizes: impl IntoIterator<Item = usize>) -> bool {
+        let wanted: u64 = sizes.into_iter().map(|bytes| super::align_up(bytes as u64, self.alignment)).sum();
+        self.data.len() as u64 + wanted <= self.size
+    }
+
+    /// Where the values will be. There is room for them.
+    fn push(&mut self, values: &[u8]) -> u32 {
+        let offset = self.data.len();
+        self.data.extend_from_slice(values);
+        self.data.resize(super::align_up(self.data.len() as u64, self.alignment) as usize, 0);
+        offset as u32
+    }
+
+    /// The queue writes before the batch that is submitted next, and after the ones submitted before.
+    fn flush(&mut self, queue: &wgpu::Queue) {
+        if !self.data.is_empty() {
+            queue.write_buffer(&self.buffer, 0, &self.data);
+            self.data.clear();
+        }
+    }
+}
+
+/// Parameters of our own kernels on devices without immediates.
+struct Uniforms {
+    ring: Ring,
+    group: wgpu::BindGroup,
 }
 
 const UNIFORM_BYTES: u64 = 64 << 10;
@@ -286,27 +446,9 @@ impl Uniforms {
                 }),
             }],
         });
-        let stride = super::align_up(u64::from(IMMEDIATE_BYTES), alignment);
-        Self { buffer, group, data: Vec::with_capacity(UNIFORM_BYTES as usize), stride }
-    }
-
-    fn is_full(&self) -> bool {
-        self.data.len() as u64 + self.stride > UNIFORM_BYTES
-    }
-
-    fn push(&mut self, params: &[u8]) -> u32 {
-        let offset = self.data.len();
-        self.data.extend_from_slice(params);
-        self.data.resize(offset + self.stride as usize, 0);
-        offset as u32
-    }
-
-    /// The queue writes before the batch that is submitted next, and after the ones submitted before.
-    fn flush(&mut self, queue: &wgpu::Queue) {
-        if !self.data.is_empty() {
-            queue.write_buffer(&self.buffer, 0, &self.data);
-            self.data.clear();
-        }
+        // Each is bound with room for the largest.
+        let alignment = super::align_up(u64::from(IMMEDIATE_BYTES), alignment);
+        Self { ring: Ring { buffer, data: Vec::new(), size: UNIFORM_BYTES, alignment }, group }
     }
 }
 

@@ -79,6 +79,7 @@ pub const MODULES: &[(&str, &str)] = modules![
     "math/floats",
     "math/integers",
     "reduce/subgroups",
+    "reduce/one_row",
     "reduce/shared",
     "rows/params",
     "rows/lanes",
@@ -145,29 +146,32 @@ pub fn assemble(source: &str, slots: &[(&'static str, Slot)], immediates: bool) 
     Ok(text)
 }
 
+/// How a line that imports a module begins.
+pub(crate) const IMPORT: &str = "//! import ";
+
 fn with_imports(source: &str, slots: &[(&'static str, Slot)]) -> Result<String> {
     let mut text = String::with_capacity(source.len() * 4);
     for line in source.lines() {
-        match line.trim().strip_prefix("//! import ") {
-            None => {
-                text.push_str(line);
-                text.push('\n');
-            }
-            Some(import) => {
-                let (name, prefix) = match import.split_once(" as ") {
-                    Some((name, prefix)) => (name.trim(), Some(prefix.trim())),
-                    None => (import.trim(), None),
-                };
-                let body = resolve(name, slots)?;
-                match prefix {
-                    Some(prefix) => text.push_str(&body.replace("this_", &format!("{prefix}_"))),
-                    None => text.push_str(body),
-                }
-                text.push('\n');
-            }
+        match line.trim().strip_prefix(IMPORT) {
+            None => text.push_str(line),
+            Some(import) => text.push_str(&imported(import, slots)?),
         }
+        text.push('\n');
     }
     Ok(text)
+}
+
+/// What an import asks for: a module, with the names that it shares replaced.
+pub(crate) fn imported<'a>(import: &str, slots: &'a [(&'static str, Slot)]) -> Result<Cow<'a, str>> {
+    let (name, prefix) = match import.split_once(" as ") {
+        Some((name, prefix)) => (name.trim(), Some(prefix.trim())),
+        None => (import.trim(), None),
+    };
+    let body = resolve(name, slots)?;
+    Ok(match prefix {
+        Some(prefix) => body.replace("this_", &format!("{prefix}_")).into(),
+        None => body.into(),
+    })
 }
 
 const REPEAT: &str = "//! repeat ";

@@ -3,8 +3,10 @@
 use smallvec::SmallVec;
 
 use super::{check_axis, check_new_axis};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{Layout, MAX_AXES, checked_len, show};
+use crate::tensor::{Storage, Tensor};
 
 /// The order that `axes` gives to the axes of a shape, or the reverse one.
 pub fn permutation(name: &str, shape: &[usize], axes: Option<&[isize]>) -> Result<SmallVec<[usize; 6]>> {
@@ -32,6 +34,47 @@ pub fn check_reshape(from: &[usize], to: &[usize], size: usize) -> Result<()> {
         show(from),
         show(to)
     )))
+}
+
+/// The bytes of x as elements of another type. Those of the last axis are put together or taken apart.
+pub fn viewed(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    let (from, to) = (x.dtype().size(), dtype.size());
+    let fail = |why: &str| {
+        let (shape, own) = (show(x.shape()), x.dtype());
+        Err(Error::Shape(format!("view: x of shape {shape} and dtype {own} cannot be seen as {dtype}: {why}")))
+    };
+    let mut layout = x.layout().clone();
+    if from != to {
+        let Some(last) = layout.ndim().checked_sub(1) else { return fail("it has no axis") };
+        if layout.strides[last] != 1 && layout.shape[last] != 1 {
+            return fail("the elements of its last axis do not lie side by side; make a copy() first");
+        }
+        layout.strides[last] = 1;
+        if from < to {
+            let ratio = to / from;
+            let whole = |&value: &isize| value % ratio as isize == 0;
+            if !layout.shape[last].is_multiple_of(ratio) {
+                return fail(&format!("the length of its last axis is no multiple of {ratio}"));
+            }
+            if !whole(&layout.offset) || !layout.strides[..last].iter().all(whole) {
+                return fail(&format!("it does not lie at multiples of {to} bytes; make a copy() first"));
+            }
+            layout.shape[last] /= ratio;
+            layout.offset /= ratio as isize;
+            layout.strides[..last].iter_mut().for_each(|stride| *stride /= ratio as isize);
+        } else {
+            let ratio = from / to;
+            layout.shape[last] *= ratio;
+            layout.offset *= ratio as isize;
+            layout.strides[..last].iter_mut().for_each(|stride| *stride *= ratio as isize);
+        }
+    }
+    if let Storage::Host(buffer) = x.storage()
+        && !(buffer.as_ptr() as usize).is_multiple_of(to)
+    {
+        return fail(&format!("it does not lie at multiples of {to} bytes; make a copy() first"));
+    }
+    Ok(Tensor::from_parts(x.device().clone(), x.storage().clone(), layout, dtype))
 }
 
 /// The order in which the last two axes have changed places.

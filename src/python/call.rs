@@ -91,22 +91,9 @@ impl<'a, 'py> Call<'a, 'py> {
                 }
             },
         };
-        let asked = device_argument(py, device)?;
-        let by_tensors = first.or(out_tensor.as_ref().filter(|_| !out_is_array)).map(|tensor| tensor.device().clone());
-        let device = match (asked, by_tensors) {
-            (Some(asked), Some(theirs)) if asked != theirs => {
-                return Err(Error::Device(format!(
-                    "{name}: a tensor lives on {}, but device={} was asked for; move it with .to()",
-                    theirs.id(),
-                    asked.id()
-                ))
-                .into());
-            }
-            (Some(device), _) | (None, Some(device)) => device,
-            (None, None) => match ambient_device(py)? {
-                Some(device) => device,
-                None => place_arrays(py, name, arguments)?,
-            },
+        let device = match chosen_device(py, name, first.or(out_tensor.as_ref().filter(|_| !out_is_array)), device)? {
+            Some(device) => device,
+            None => place_arrays(py, name, arguments)?,
         };
         let as_array = first.is_none() && (out.is_none() || out_is_array);
         Ok(Self { py, name, device, out_object: out, out: out_tensor, as_array })
@@ -164,6 +151,27 @@ impl<'a, 'py> Call<'a, 'py> {
             fill_array(name, object, &result)?;
         }
         Ok(object.clone().unbind())
+    }
+}
+
+/// The device that a call names: by its `device=` argument, by a tensor that is among its operands, by `use_device` or
+/// the environment; none where nothing does.
+pub(super) fn chosen_device(
+    py: Python<'_>,
+    name: &str,
+    tensor: Option<&Tensor>,
+    device: Option<Any<'_, '_>>,
+) -> PyResult<Option<Device>> {
+    match (device_argument(py, device)?, tensor.map(Tensor::device)) {
+        (Some(asked), Some(theirs)) if asked != *theirs => Err(Error::Device(format!(
+            "{name}: a tensor lives on {}, but device={} was asked for; move it with .to()",
+            theirs.id(),
+            asked.id()
+        ))
+        .into()),
+        (Some(device), _) => Ok(Some(device)),
+        (None, Some(device)) => Ok(Some(device.clone())),
+        (None, None) => ambient_device(py),
     }
 }
 

@@ -75,6 +75,8 @@ impl PyDevice {
                 (gpu.caps.subgroups, "subgroups"),
                 (gpu.caps.f16, "f16"),
                 (gpu.caps.cooperative, "coop"),
+                (gpu.caps.int64, "int64"),
+                (gpu.caps.float_atomics, "float-atomics"),
                 (gpu.caps.immediates, "immediates"),
                 (gpu.caps.timestamps, "timestamps"),
                 (gpu.caps.pipeline_cache, "pipeline-cache"),
@@ -116,8 +118,8 @@ impl PyDevice {
 
     /// The same hardware with lowered capabilities, for testing how kernels do on poorer devices.
     ///
-    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-coop``, ``-immediates``, ``-timestamps``,
-    /// ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``, ``shared=``, ``workgroup=64``, ``groups=``.
+    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-coop``, ``-int64``, ``-float-atomics``,
+    /// ``-immediates``, ``-timestamps``, ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``, ``shared=``, ``workgroup=64``, ``groups=``.
     /// The CPU: ``simd=avx512|avx2|neon|scalar``, ``threads=1``.
     ///
     /// Examples

@@ -4,6 +4,7 @@ mod arrays;
 mod call;
 mod device;
 mod errors;
+mod kernel;
 mod logging;
 mod ops;
 mod tensor;
@@ -41,5 +42,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     device::register(module)?;
     tensor::register(module)?;
     ops::register(module)?;
+    kernel::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -23,7 +23,7 @@ use crate::device::select::cpu;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
 use crate::ops::reduce::Reduction;
-use crate::ops::views::{matrix_transposition, permutation};
+use crate::ops::views::{self, matrix_transposition, permutation};
 use crate::ops::{self, elementwise};
 use crate::shape::{Index, show};
 use crate::tensor::{Storage, Tensor};
@@ -184,6 +184,17 @@ impl PyTensor {
     fn astype(&self, py: Python<'_>, dtype: &Bound<'_, PyAny>, copy: bool) -> PyResult<Self> {
         let dtype = dtype_argument(dtype, "astype")?;
         enter(py, || ops::astype(&self.0, dtype, copy).map(Self))
+    }
+
+    /// The same bytes as elements of another dtype, without a copy. Where its size differs, the last axis does too.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import gpukern as gk
+    /// >>> gk.asarray([1.0, 2.0], dtype="float32", device="cpu").view("uint32").numpy()
+    /// array([1065353216, 1073741824], dtype=uint32)
+    fn view(&self, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self(views::viewed(&self.0, dtype_argument(dtype, "view")?)?))
     }
 
     /// The same elements under another shape, one length of which may be -1. A view where that is possible.

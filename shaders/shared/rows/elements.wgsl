@@ -13,7 +13,7 @@ fn numbers_lifted(four: Numbers, at: u32) -> Accumulator {
 }
 
 fn accumulated(row: u32, split: u32, lane: u32) -> Accumulator {
-    let steps = coordinates(row) * params.x_strides;
+    let steps = coordinates(row, params.shape) * params.x_strides;
     let start = params.x_offset + steps.x + steps.y + steps.z + steps.w;
     let skip = start & SKIP;
     let base = start - skip;

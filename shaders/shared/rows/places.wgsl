@@ -1,7 +1,7 @@
 // Where a row begins in x, in the result, and among the weights.
 struct Places { x: u32, out: u32, affine: u32 }
 fn places_of(row: u32) -> Places {
-    let at = coordinates(row);
+    let at = coordinates(row, params.shape);
     let x = at * params.x_strides;
     let out = at * params.out_strides;
     let affine = at * params.affine_strides;

@@ -1,5 +1,5 @@
 // Sums over the invocations of a workgroup: over those before this one, and over all. Called in uniform control flow,
-// as often as wanted.
+// as often as wanted. Needs an `override WORKGROUP`, which is the workgroup's size, and an `alias Element`.
 override LANES: u32 = WORKGROUP;
 struct Scan { before: Element, total: Element }
 var<workgroup> scanned: array<Element, WORKGROUP>;

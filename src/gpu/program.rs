@@ -1,0 +1,172 @@
+//! Users' kernels on a GPU: compiled with wgpu's checks, and recorded in the stream with everything else.
+
+use std::sync::Arc;
+
+use naga::valid::Capabilities;
+
+use super::context::Context;
+use super::pipeline::{BindingKind, Pipeline};
+use super::stream::{Binding, Bound, Launch};
+use crate::error::{Bytes, Result};
+use crate::kernel::bind::Ready;
+use crate::kernel::grid::{self, Grid};
+use crate::kernel::reflect::Access;
+use crate::kernel::{Kernel, Program};
+
+/// A program that a GPU can run.
+pub(crate) struct Compiled {
+    context: Arc<Context>,
+    pipeline: Arc<Pipeline>,
+    folded: bool,
+}
+
+impl Compiled {
+    /// Compiles a program, unless that was done before, and refuses what the device cannot run.
+    pub(crate) fn new(context: &Arc<Context>, kernel: &Kernel, program: &Program, grid: Option<Grid>) -> Result<Self> {
+        context.check()?;
+        let folded = grid.is_some_and(|grid| grid.is_folded(context.caps().groups));
+        let compile = || compile(context, kernel, program, folded);
+        let pipeline = context.program_pipeline(&(program.identity.clone(), folded), compile)?;
+        Ok(Self { context: context.clone(), pipeline, folded })
+    }
+
+    pub(crate) fn alignment(&self) -> usize {
+        self.context.caps().alignment as usize
+    }
+
+    /// Refuses what is too large to be bound.
+    pub(crate) fn check_sizes(&self, kernel: &Kernel, bytes: impl Iterator<Item = u64>) -> Result<()> {
+        let most = self.context.caps().binding;
+        for (binding, bytes) in kernel.bindings.iter().zip(bytes) {
+            if binding.access.is_storage() && bytes > most {
+                return Err(kernel.refuse(format!(
+                    "'{}' has {}, but a binding on {} spans at most {}; give it in parts",
+                    binding.name,
+                    Bytes(bytes),
+                    self.context.device.id,
+                    Bytes(most)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a launch.
+    pub(crate) fn launch(&self, kernel: &Kernel, ready: &[Ready], grid: Grid) -> Result<()> {
+        let uniform = grid.uniform();
+        let mut bound: Vec<Bound<'_>> = Vec::with_capacity(ready.len() + 1);
+        let mut moved = 0;
+        for (binding, ready) in kernel.bindings.iter().zip(ready) {
+            bound.push(match ready {
+                Ready::Values(values) => Bound::Values(values),
+                Ready::Buffer { tensor, bytes, .. } => {
+                    moved += bytes * binding.moves;
+                    let offset = tensor.layout().offset as u64 * tensor.dtype().size() as u64;
+                    Bound::Buffer(Binding { buffer: tensor.gpu_buffer(), offset, size: *bytes })
+                }
+            });
+        }
+        if self.folded {
+            bound.push(Bound::Values(bytemuck::bytes_of(&uniform)));
+        }
+        self.context.record_launch(&Launch {
+            label: &kernel.name,
+            pipeline: &self.pipeline,
+            bound: &bound,
+            groups: grid.launched(self.context.caps().groups),
+            bytes: moved,
+        })
+    }
+}
+
+fn compile(context: &Context, kernel: &Kernel, program: &Program, folded: bool) -> Result<Pipeline> {
+    program.check(capabilities(context, program.trusted))?;
+    check_limits(context, kernel, program, folded)?;
+    let mut kinds: Vec<BindingKind> = kernel
+        .bindings
+        .iter()
+        .map(|binding| match binding.access {
+            Access::Read => BindingKind::Read,
+            Access::ReadWrite => BindingKind::ReadWrite,
+            Access::Uniform => BindingKind::Uniform,
+            Access::Immediate => BindingKind::Immediate,
+        })
+        .collect();
+    let mut module = std::borrow::Cow::Borrowed(&program.module);
+    if folded {
+        module = std::borrow::Cow::Owned(grid::folded(&program.module, kinds.len() as u32));
+        kinds.push(BindingKind::Uniform);
+    }
+    context.compile_module(module.into_owned(), &kernel.name, &kinds, program.trusted)
+}
+
+/// What WGSL can use on this device.
+fn capabilities(context: &Context, trusted: bool) -> Capabilities {
+    let caps = context.caps();
+    let mut all = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    for (have, capability) in [
+        (caps.f16, Capabilities::SHADER_FLOAT16),
+        (caps.subgroups, Capabilities::SUBGROUP),
+        (caps.subgroup_barrier, Capabilities::SUBGROUP_BARRIER),
+        (caps.int64, Capabilities::SHADER_INT64),
+        (caps.float_atomics, Capabilities::SHADER_FLOAT32_ATOMIC),
+        // Their shapes are checked by nobody.
+        (caps.cooperative && trusted, Capabilities::COOPERATIVE_MATRIX),
+    ] {
+        all.set(capability, have);
+    }
+    all
+}
+
+/// Refuses a kernel that is larger than the device allows.
+fn check_limits(context: &Context, kernel: &Kernel, program: &Program, folded: bool) -> Result<()> {
+    let limits = context.limits();
+    let id = &context.device.id;
+    let [x, y, z] = program.workgroup_size;
+    let most =
+        [limits.max_compute_workgroup_size_x, limits.max_compute_workgroup_size_y, limits.max_compute_workgroup_size_z];
+    let invocations = u64::from(x) * u64::from(y) * u64::from(z);
+    let most_invocations = limits.max_compute_invocations_per_workgroup;
+    if invocations > u64::from(most_invocations) || x > most[0] || y > most[1] || z > most[2] {
+        return Err(kernel.refuse(format!(
+            "@workgroup_size({x}, {y}, {z}) has {invocations} invocations, but {id} takes at most {most_invocations}, \
+             and ({}, {}, {}) along each axis",
+            most[0], most[1], most[2]
+        )));
+    }
+    if program.workgroup_memory > limits.max_compute_workgroup_storage_size {
+        return Err(kernel.refuse(format!(
+            "its workgroup memory is {}, but {id} has {}",
+            Bytes(program.workgroup_memory.into()),
+            Bytes(limits.max_compute_workgroup_storage_size.into())
+        )));
+    }
+    let count =
+        |access: &[Access]| kernel.bindings.iter().filter(|binding| access.contains(&binding.access)).count() as u32;
+    let storage = count(&[Access::Read, Access::ReadWrite, Access::Immediate]);
+    let uniforms = count(&[Access::Uniform]) + u32::from(folded);
+    let most_uniforms =
+        limits.max_uniform_buffers_per_shader_stage.min(limits.max_dynamic_uniform_buffers_per_pipeline_layout);
+    for (what, count, most) in [
+        ("storage buffers", storage, limits.max_storage_buffers_per_shader_stage),
+        ("uniforms", uniforms, most_uniforms),
+    ] {
+        if count > most {
+            return Err(
+                kernel.refuse(format!("it binds {count} {what}, but {id} takes at most {most}; put some together"))
+            );
+        }
+    }
+    for binding in kernel.bindings.iter().filter(|binding| binding.access == Access::Uniform) {
+        let (size, most) = (binding.ty.size() as u64, limits.max_uniform_buffer_binding_size);
+        if size > most {
+            return Err(kernel.refuse(format!(
+                "the uniform '{}' has {}, but {id} takes at most {}; declare it as var<storage, read>",
+                binding.name,
+                Bytes(size),
+                Bytes(most)
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The seam between kernels and devices: a program, what is bound, a grid.
+
+use super::bind::{self, Input, Ready};
+use super::grid::{Grid, Size};
+use super::{Kernel, Program};
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Runs a kernel on a device. The inputs are those of its bindings, in their order; the results are the tensors that
+/// it writes, in theirs.
+pub fn run(kernel: &Kernel, device: &Device, mut inputs: Vec<Input>, size: Size) -> Result<Vec<Tensor>> {
+    let program = kernel.program()?;
+    let fits = kernel
+        .bindings
+        .iter()
+        .zip(&inputs)
+        .map(|(binding, input)| bind::check(kernel, binding, input))
+        .collect::<Result<Vec<_>>>()?;
+    bind::check_aliases(kernel, &inputs)?;
+    let grid = Grid::new(kernel, program, size)?;
+    // Everything that can be refused is refused before anything is recorded.
+    let ready_to_run = Compiled::new(kernel, program, device, grid)?;
+    ready_to_run.check_sizes(kernel, inputs.iter().zip(&fits).map(|(input, fit)| bind::bytes(input, *fit)))?;
+    let ready = bind::prepare(kernel, device, ready_to_run.alignment(), &mut inputs, &fits)?;
+    if let Some(grid) = grid {
+        ready_to_run.launch(kernel, &ready, grid)?;
+    }
+    bind::results(kernel, &inputs, &ready)
+}
+
+/// A program compiled for a device.
+enum Compiled {
+    Gpu(crate::gpu::program::Compiled),
+}
+
+impl Compiled {
+    fn new(kernel: &Kernel, program: &Program, device: &Device, grid: Option<Grid>) -> Result<Self> {
+        match device {
+            Device::Cpu(_) => Err(kernel.refuse(
+                "the CPU device runs no users' kernels yet; name a GPU with device=, or see gpukern.devices() for what \
+                 this machine has",
+            )),
+            Device::Gpu(gpu) => {
+                crate::gpu::program::Compiled::new(&gpu.context()?, kernel, program, grid).map(Self::Gpu)
+            }
+        }
+    }
+
+    /// What the offset of a binding is a multiple of, in bytes.
+    fn alignment(&self) -> usize {
+        match self {
+            Self::Gpu(compiled) => compiled.alignment(),
+        }
+    }
+
+    fn check_sizes(&self, kernel: &Kernel, bytes: impl Iterator<Item = u64>) -> Result<()> {
+        match self {
+            Self::Gpu(compiled) => compiled.check_sizes(kernel, bytes),
+        }
+    }
+
+    fn launch(&self, kernel: &Kernel, ready: &[Ready], grid: Grid) -> Result<()> {
+        match self {
+            Self::Gpu(compiled) => compiled.launch(kernel, ready, grid),
+        }
+    }
+}

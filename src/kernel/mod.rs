@@ -1,0 +1,253 @@
+//! Users' own kernels: WGSL, what it binds, what it is called with, and its way onto a device.
+//!
+//! [`Kernel::new`] compiles a text as far as that goes without a device, so that mistakes show when the kernel is made.
+//! What it declares is read from the compiler's own module ([`reflect`]); nothing is declared twice. A call checks and
+//! prepares what it is given by the variables' names ([`bind`]), works out how many workgroups there are ([`grid`]), and
+//! crosses one seam to a device ([`launch`]). Only behind that seam is wgpu known.
+
+pub(crate) mod bind;
+pub(crate) mod compile;
+pub mod emit;
+pub(crate) mod grid;
+mod hints;
+pub mod launch;
+pub mod reflect;
+pub(crate) mod source;
+pub mod types;
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustc_hash::{FxBuildHasher, FxHashMap};
+
+use crate::error::{Error, Result};
+use compile::{on_deep_stack, parse, resolve};
+use reflect::{Binding, Constant, constants_of};
+use source::Source;
+
+/// What a kernel is made from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// The user's WGSL.
+    pub source: String,
+    /// None where there is only one.
+    pub entry_point: Option<String>,
+    /// Values for `override` constants, and types for aliases, by name.
+    pub constants: Vec<(String, Value)>,
+    /// What messages and profiles call it; else it is called as its entry point.
+    pub name: Option<String>,
+    /// Whether it is compiled without bounds checks.
+    pub trusted: bool,
+}
+
+/// The value of a constant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    Number(f64),
+    Bool(bool),
+    /// A type's name in WGSL, for an alias.
+    Type(&'static str),
+}
+
+/// A user's kernel, on no device yet.
+pub struct Kernel {
+    pub options: Options,
+    pub name: String,
+    /// Of all compute entry points of the source.
+    pub entry_points: Vec<String>,
+    /// The entry point that runs.
+    pub entry_point: String,
+    /// The variables that the entry point uses, in the order of the source.
+    pub bindings: Vec<Binding>,
+    /// Variables that the source declares and the entry point does not use.
+    pub unused: Vec<String>,
+    pub constants: Vec<Constant>,
+    source: Source,
+    module: naga::Module,
+    program: OnceLock<Result<Arc<Program>>>,
+    /// The same kernel with other constants, for calls that name them.
+    specialised: Mutex<Specialised>,
+}
+
+/// Kernels by the constants that they were specialised with.
+type Specialised = FxHashMap<Vec<(String, u64)>, Arc<Kernel>>;
+
+/// A kernel whose constants all have values: what devices compile.
+pub struct Program {
+    pub(crate) identity: Identity,
+    pub(crate) trusted: bool,
+    /// One entry point; binding i of group 0 is the kernel's i-th.
+    pub(crate) module: naga::Module,
+    pub workgroup_size: [u32; 3],
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
+    /// Values of all constants that the entry point uses.
+    pub constants: Vec<(String, Value)>,
+    source: Source,
+}
+
+/// What a program is compiled from. Equal ones are compiled once, whatever kernels they belong to.
+#[derive(Clone)]
+pub(crate) struct Identity(Arc<(u64, Compiled)>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Compiled {
+    text: String,
+    entry_point: String,
+    constants: Vec<(String, u64)>,
+    trusted: bool,
+}
+
+impl Identity {
+    fn new(text: &str, entry_point: &str, constants: &[Constant], trusted: bool) -> Self {
+        let constants = constants.iter().filter_map(|c| Some((c.name.clone(), c.value?.key()))).collect();
+        let compiled = Compiled { text: text.into(), entry_point: entry_point.into(), constants, trusted };
+        Self(Arc::new((FxBuildHasher.hash_one(&compiled), compiled)))
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.0.hash(state);
+    }
+}
+
+/// Kept at most of the specialisations that calls ask for.
+const SPECIALISATIONS: usize = 256;
+
+/// A text put together, with the types among its constants in place of aliases.
+fn source_of(text: &str, constants: &[(String, Value)], name: Option<&str>) -> Result<Source> {
+    let what = name.map_or_else(|| "kernel".into(), |name| format!("kernel '{name}'"));
+    let types: Vec<(String, &str)> = constants
+        .iter()
+        .filter_map(|(name, value)| match value {
+            Value::Type(ty) => Some((name.clone(), *ty)),
+            _ => None,
+        })
+        .collect();
+    Source::new(what, name.unwrap_or("wgsl"), text, &types)
+}
+
+/// The names of the compute entry points of a text.
+pub fn entry_points_of(text: &str, constants: &[(String, Value)], name: &str) -> Result<Vec<String>> {
+    let source = source_of(text, constants, Some(name))?;
+    on_deep_stack(|| Ok(reflect::entry_points(&parse(&source)?.0)))
+}
+
+impl Kernel {
+    pub fn new(options: Options) -> Result<Self> {
+        let source = source_of(&options.source, &options.constants, options.name.as_deref())?;
+        Self::from_source(options, source)
+    }
+
+    /// A kernel whose text was put together before.
+    pub(crate) fn from_source(options: Options, source: Source) -> Result<Self> {
+        on_deep_stack(move || {
+            let (module, info) = parse(&source)?;
+            let chosen = reflect::choose_entry_point(&source, &module, options.entry_point.as_deref())?;
+            let mut source = source;
+            let entry_point = module.entry_points[chosen].name.clone();
+            let name = options.name.clone().unwrap_or_else(|| entry_point.clone());
+            source.what = format!("kernel '{name}'");
+            let declared = constants_of(&source, &module, &options.constants)?;
+            let (bindings, unused) = reflect::bindings_of(&source, &module, info.get_entry_point(chosen))?;
+            let mut kernel = Self {
+                name,
+                entry_points: reflect::entry_points(&module),
+                entry_point,
+                bindings,
+                unused,
+                constants: declared,
+                source,
+                module,
+                program: OnceLock::new(),
+                specialised: Mutex::default(),
+                options,
+            };
+            // With all constants known, what is wrong with them is said now, and expressions have values.
+            if let Some(resolved) = kernel.resolved_now() {
+                let program = resolved?;
+                for constant in &mut kernel.constants {
+                    if let Some((_, value)) = program.constants.iter().find(|(name, _)| *name == constant.name) {
+                        constant.value = Some(*value);
+                    }
+                }
+                kernel.program = Ok(program).into();
+            }
+            Ok(kernel)
+        })
+    }
+
+    /// The program, unless a constant has no value yet.
+    fn resolved_now(&self) -> Option<Result<Arc<Program>>> {
+        let used = compile::used_overrides(&self.module, &self.entry_point);
+        let missing = self.constants.iter().any(|c| c.required && c.value.is_none() && used.contains(&c.name));
+        (!missing).then(|| self.resolve())
+    }
+
+    fn resolve(&self) -> Result<Arc<Program>> {
+        resolve(self.module.clone(), &self.source, &self.entry_point, self).map(Arc::new)
+    }
+
+    /// The program to compile for a device.
+    pub fn program(&self) -> Result<&Arc<Program>> {
+        self.program.get_or_init(|| on_deep_stack(|| self.resolve())).as_ref().map_err(Clone::clone)
+    }
+
+    /// The program if all its constants have values.
+    #[must_use]
+    pub fn known_program(&self) -> Option<&Arc<Program>> {
+        self.program.get().and_then(|program| program.as_ref().ok())
+    }
+
+    /// The same kernel with other values of these constants.
+    pub fn specialise(&self, constants: &[(String, Value)]) -> Result<Self> {
+        let mut options = self.options.clone();
+        options.name = Some(self.name.clone());
+        options.constants.retain(|(name, _)| constants.iter().all(|(other, _)| other != name));
+        options.constants.extend_from_slice(constants);
+        options.constants.sort_by(|a, b| a.0.cmp(&b.0));
+        Self::new(options)
+    }
+
+    /// [`Self::specialise`], remembered.
+    pub fn specialised(&self, constants: &[(String, Value)]) -> Result<Arc<Self>> {
+        let mut key: Vec<(String, u64)> = constants.iter().map(|(name, value)| (name.clone(), value.key())).collect();
+        key.sort_unstable();
+        let remembered = || self.specialised.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = remembered().get(&key) {
+            return Ok(kernel.clone());
+        }
+        let kernel = Arc::new(self.specialise(constants)?);
+        let mut all = remembered();
+        if all.len() >= SPECIALISATIONS {
+            all.clear();
+        }
+        all.insert(key, kernel.clone());
+        Ok(kernel)
+    }
+
+    /// An error about a call of this kernel.
+    pub(crate) fn refuse(&self, message: impl std::fmt::Display) -> Error {
+        Error::Kernel(format!("kernel '{}': {message}", self.name))
+    }
+}
+
+impl Value {
+    /// A number that only equal values share.
+    fn key(self) -> u64 {
+        match self {
+            Self::Number(number) => number.to_bits(),
+            Self::Bool(value) => u64::from(value) | 0x7ff8_0000_0000_0000 | 1 << 40,
+            Self::Type(name) => name.bytes().fold(0xfff8_0000_0000_0000, |key, byte| key << 8 | u64::from(byte)),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! A user's WGSL put together: the library's modules that it imports, and types in place of aliases.
+//!
+//! WGSL lets declarations stand in any order. So what is imported goes behind the user's own text, in which no line and
+//! no column moves: errors are shown where the user wrote them.
+
+use std::ops::Range;
+
+use codespan_reporting::diagnostic::{Diagnostic, Label};
+use codespan_reporting::files::SimpleFiles;
+use codespan_reporting::term;
+
+use super::hints::{hints, plain};
+use crate::error::{Error, Result};
+use crate::gpu::wgsl;
+
+/// WGSL as it is compiled, and whose text each part of it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) text: String,
+    parts: Vec<Part>,
+    /// What is compiled, as messages call it: `kernel 'saxpy'`.
+    pub(crate) what: String,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    /// The file that messages name.
+    file: String,
+    range: Range<usize>,
+}
+
+/// Something wrong at some places, the first of which is the main one.
+#[derive(Debug)]
+pub(crate) struct Complaint {
+    pub(crate) message: String,
+    pub(crate) labels: Vec<(Range<usize>, String)>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// The modules that users can import: those that stand alone, or say at their top what they need.
+pub(crate) const LIBRARY: &[&str] = &[
+    "index",
+    "reduce/one_row",
+    "reduce/shared",
+    "reduce/subgroups",
+    "scan/workgroup",
+    "dtype/float32",
+    "dtype/float16",
+    "dtype/bfloat16",
+    "dtype/int32",
+    "dtype/uint32",
+    "dtype/int8",
+    "dtype/uint8",
+    "dtype/bool",
+];
+
+impl Source {
+    /// Puts a user's text together. `types` take the place of aliases, by the aliases' names.
+    pub(crate) fn new(what: String, file: &str, text: &str, types: &[(String, &str)]) -> Result<Self> {
+        let mut source = Self { text: String::new(), parts: Vec::new(), what };
+        // Editors on Windows begin files with a mark that is no character.
+        let mut own = text.strip_prefix('\u{feff}').unwrap_or(text).to_string();
+        for (name, ty) in types {
+            let Some(range) = alias(&own, name) else {
+                return Err(Error::Kernel(format!(
+                    "{}: the constant '{name}' is given the type {ty}, but the source has no line `alias {name} = f32;`",
+                    source.what
+                )));
+            };
+            own.replace_range(range, &format!(" {ty}"));
+        }
+        if types.iter().any(|(_, ty)| *ty == "f16") && !words(&own).any(|(_, word)| word == "enable") {
+            source.push("gpukern", "enable f16;\n");
+        }
+        source.push(file, &own);
+        source.import(&own)?;
+        Ok(source)
+    }
+
+    /// Puts a template of ours together with texts of the user's, each of which is a file of its own in messages.
+    ///
+    /// The template names them in braces, alone on a line.
+    pub(crate) fn from_template(what: String, template: &str, texts: &[(&str, &str)]) -> Result<Self> {
+        let mut source = Self { text: String::new(), parts: Vec::new(), what };
+        let mut own = String::new();
+        for line in template.lines() {
+            let slot = line.trim().strip_prefix('{').and_then(|line| line.strip_suffix('}'));
+            match slot.and_then(|slot| texts.iter().find(|(name, _)| *name == slot)) {
+                None => own.extend([line, "\n"]),
+                Some((name, text)) => {
+                    source.push("gpukern", &std::mem::take(&mut own));
+                    source.push(name, text);
+                    own.push('\n');
+                }
+            }
+        }
+        source.push("gpukern", &own);
+        source.import(template)?;
+        Ok(source)
+    }
+
+    fn push(&mut self, file: &str, text: &str) {
+        if !text.is_empty() {
+            let start = self.text.len();
+            self.text.push_str(text);
+            self.parts.push(Part { file: file.into(), range: start..self.text.len() });
+        }
+    }
+
+    /// Appends what the import lines of a text ask for, each once.
+    fn import(&mut self, text: &str) -> Result<()> {
+        let mut seen = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let Some(import) = line.trim().strip_prefix(wgsl::IMPORT).map(str::trim) else { continue };
+            if seen.contains(&import) {
+                continue;
+            }
+            seen.push(import);
+            let name = import.split_once(" as ").map_or(import, |(name, _)| name.trim());
+            if !LIBRARY.contains(&name) {
+                return Err(Error::Kernel(format!(
+                    "{}: line {}: `{}`: there is no such module; the modules are {}",
+                    self.what,
+                    number + 1,
+                    line.trim(),
+                    LIBRARY.join(", ")
+                )));
+            }
+            let body = wgsl::imported(import, &[])?;
+            self.push("gpukern", "\n");
+            self.push(&format!("gpukern: {import}"), &body);
+        }
+        Ok(())
+    }
+
+    /// The error for something wrong in the text.
+    pub(crate) fn refuse(&self, mut complaint: Complaint) -> Error {
+        let hints = hints(&complaint, &self.text);
+        complaint.notes.retain(|note| !note.contains("Naga maintainers"));
+        let mut notes: Vec<String> =
+            complaint.notes.iter().map(|note| format!("note: {}", shortened(&plain(note)))).collect();
+        notes.dedup();
+        let mut files = SimpleFiles::new();
+        let mut whole = vec![None; self.parts.len()];
+        let mut labels = Vec::new();
+        for (i, (range, message)) in complaint.labels.iter().enumerate() {
+            // What lacks an end lacks it behind the last character.
+            let last = self.parts.len().checked_sub(1);
+            let Some(part) = self.parts.iter().position(|part| part.range.contains(&range.start)).or(last) else {
+                continue;
+            };
+            let Part { file, range: within } = &self.parts[part];
+            let text = &self.text[within.clone()];
+            let place = range.start.min(within.end) - within.start..range.end.min(within.end) - within.start;
+            let (id, place) = match excerpt(text, &place) {
+                None => (*whole[part].get_or_insert_with(|| files.add(file.clone(), printable(text))), place),
+                Some(cut) => {
+                    let (line, column) = position(text, cut.start);
+                    let name = format!("{file}, line {line} from column {column}");
+                    let within = place.start - cut.start..place.end.min(cut.end) - cut.start;
+                    (files.add(name, printable(&text[cut])), within)
+                }
+            };
+            let label = if i == 0 { Label::primary(id, place) } else { Label::secondary(id, place) };
+            // Names of the compiler's own data say nothing to its users.
+            let message = if message.starts_with("naga::") { String::new() } else { shortened(&plain(message)) };
+            labels.push(label.with_message(message));
+        }
+        let message = shortened(&plain(&complaint.message));
+        notes.extend(hints);
+        let diagnostic = Diagnostic::error().with_message(&message).with_labels(labels).with_notes(notes);
+        let shown = term::emit_into_string(&term::Config::default(), &files, &diagnostic)
+            .unwrap_or_else(|_| format!("error: {message}"));
+        Error::Kernel(format!("{} does not compile\n{}", self.what, shown.trim_end()))
+    }
+
+    /// Where a function of this name begins, for complaints that name it and no place.
+    pub(crate) fn function(&self, name: &str) -> Option<Range<usize>> {
+        let mut words = words(&self.text);
+        while let Some((_, word)) = words.next() {
+            if word == "fn"
+                && let Some((start, found)) = words.next()
+                && found == name
+            {
+                return Some(start..start + found.len());
+            }
+        }
+        None
+    }
+}
+
+/// Where in a text the type of the alias of this name stands.
+fn alias(text: &str, name: &str) -> Option<Range<usize>> {
+    let mut words = words(text);
+    while let Some((_, word)) = words.next() {
+        if word == "alias"
+            && let Some((at, found)) = words.next()
+            && found == name
+        {
+            let start = at + found.len();
+            let start = start + text[start..].find('=')? + 1;
+            return Some(start..start + text[start..].find(';')?);
+        }
+    }
+    None
+}
+
+/// The names, keywords and numbers of a WGSL text and where they begin, without its comments.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = &text[at..];
+            let first = rest.chars().next()?;
+            if rest.starts_with("//") {
+                at += rest.find('\n').unwrap_or(rest.len());
+            } else if rest.starts_with("/*") {
+                at += comment(rest);
+            } else if first.is_alphanumeric() || first == '_' {
+                let start = at;
+                at += rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                return Some((start, &text[start..at]));
+            } else {
+                at += first.len_utf8();
+            }
+        }
+    })
+}
+
+/// The length of the block comment with which a text begins. They nest.
+fn comment(text: &str) -> usize {
+    let mut depth = 0;
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text.as_bytes()[at..];
+        let step = match rest {
+            [b'/', b'*', ..] => {
+                depth += 1;
+                2
+            }
+            [b'*', b'/', ..] => {
+                depth -= 1;
+                2
+            }
+            _ => 1,
+        };
+        at += step;
+        if depth == 0 {
+            break;
+        }
+    }
+    // Steps of one byte may end within a character, but a comment's end is ASCII.
+    at.min(text.len())
+}
+
+/// The most bytes of a line, and of a message, that are shown.
+const SHOWN: usize = 300;
+
+/// The part to show of the line in which a place begins, if it is too long to be shown.
+fn excerpt(text: &str, place: &Range<usize>) -> Option<Range<usize>> {
+    let line = text[..place.start].rfind('\n').map_or(0, |end| end + 1);
+    let end = text[place.start..].find('\n').map_or(text.len(), |end| place.start + end);
+    (end - line > SHOWN).then(|| {
+        let start = text.floor_char_boundary(place.start.saturating_sub(SHOWN / 4).max(line));
+        start..text.floor_char_boundary((place.start + SHOWN / 2).min(end))
+    })
+}
+
+/// The line and the column of a place, counted from 1.
+fn position(text: &str, place: usize) -> (usize, usize) {
+    let before = &text[..place];
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
+}
+
+/// A message without the middle, where it is very long.
+fn shortened(text: &str) -> String {
+    if text.len() <= 2 * SHOWN {
+        return text.into();
+    }
+    let tail = text.ceil_char_boundary(text.len() - SHOWN);
+    format!("{} … {}", &text[..text.floor_char_boundary(SHOWN)], &text[tail..])
+}
+
+/// A text without control characters, each byte of which is replaced so that columns stay.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let bad = c.is_control() && !matches!(c, '\n' | '\t' | '\r');
+            std::iter::repeat_n(if bad { '?' } else { c }, if bad { c.len_utf8() } else { 1 })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str, types: &[(String, &str)]) -> Result<Source> {
+        Source::new("kernel 'test'".into(), "test", text, types)
+    }
+
+    #[test]
+    fn aliases_are_found_outside_comments() {
+        let text = "// alias T = u32;\n/* alias T = i32; /* */ alias T = i32; */ alias  T=f32 ;\nfn f() {}";
+        let changed = source(text, &[("T".into(), "f16")]).unwrap();
+        assert_eq!(changed.text, format!("enable f16;\n{}", text.replace("T=f32 ;", "T= f16;")));
+        let message = source(text, &[("U".into(), "f16")]).unwrap_err().to_string();
+        assert!(message.contains("'U'") && message.contains("alias U"), "{message}");
+    }
+
+    #[test]
+    fn imports_move_nothing() {
+        let text = "//! import dtype/float16 as half\nfn f() -> f32 { return half_element(1u, 0u); }";
+        let whole = source(text, &[]).unwrap();
+        assert!(whole.text.starts_with(text) && whole.text.contains("fn half_element"));
+        let at = whole.text.find("fn half_round").unwrap();
+        let complaint = Complaint {
+            message: "wrong".into(),
+            labels: vec![(39..40, "here".into()), (at..at + 2, "there".into())],
+            notes: Vec::new(),
+        };
+        let message = whole.refuse(complaint).to_string();
+        assert!(message.contains("test:2:7") && message.contains("gpukern: dtype/float16 as half"), "{message}");
+        let message = source("\n//! import dtype/float17", &[]).unwrap_err().to_string();
+        assert!(message.contains("line 2") && message.contains("dtype/float16"), "{message}");
+    }
+
+    #[test]
+    fn any_text_ends() {
+        for text in ["/*", "/* /* */", "//", "ü/*ü*/ü", "/", "_", "a\u{85}\u{1}b", "alias", "alias T", "alias T ="] {
+            words(text).count();
+            assert!(alias(text, "T").is_none());
+            assert_eq!(printable(text).len(), text.len());
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Python's numbers, sequences and dicts as bytes that lie as a WGSL type says.
+
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyMapping, PySequence, PyString};
+
+use crate::kernel::Kernel;
+use crate::kernel::bind::smallest;
+use crate::kernel::types::{Field, Scalar, Type, column_stride};
+
+/// What is filled in of itself: the numbers of a field, by its name.
+pub(super) type Automatic<'a> = &'a dyn Fn(&str) -> Option<Vec<usize>>;
+
+/// The value of a variable as its bytes.
+pub(super) fn pack(
+    kernel: &Kernel,
+    name: &str,
+    ty: &Type,
+    value: &Bound<'_, PyAny>,
+    automatic: Automatic<'_>,
+) -> PyResult<Vec<u8>> {
+    let mut bytes = vec![0; size_with_tail(kernel, name, ty, value)?];
+    Packer { kernel, automatic }.put(ty, value, &mut bytes, &Path::Name(name))?;
+    Ok(bytes)
+}
+
+/// Bytes of a value whose type leaves the number of its last elements open.
+fn size_with_tail(kernel: &Kernel, name: &str, ty: &Type, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let Some((_, stride)) = ty.tail() else { return Ok(ty.size()) };
+    let last = match ty {
+        Type::Struct { fields, .. } => {
+            let field = fields.last().expect("a struct with a tail has fields");
+            value.get_item(&*field.name).map_err(|_| missing_field(kernel, &Path::Name(name), field, fields))?
+        }
+        _ => value.clone(),
+    };
+    let count = last.len().unwrap_or(0);
+    Ok((ty.size() + count * stride).max(smallest(ty)))
+}
+
+/// Where a value is within what was given: `p.lights[2].color`.
+enum Path<'a> {
+    Name(&'a str),
+    Field(&'a Self, &'a str),
+    Item(&'a Self, usize),
+}
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Field(of, name) => write!(f, "{of}.{name}"),
+            Self::Item(of, index) => write!(f, "{of}[{index}]"),
+        }
+    }
+}
+
+struct Packer<'a> {
+    kernel: &'a Kernel,
+    automatic: Automatic<'a>,
+}
+
+impl Packer<'_> {
+    fn put(&self, ty: &Type, value: &Bound<'_, PyAny>, to: &mut [u8], path: &Path<'_>) -> PyResult<()> {
+        match ty {
+            Type::Scalar(scalar) | Type::Atomic(scalar) => {
+                put_number(*scalar, value, to).map_err(|why| self.refuse(path, ty, &why))
+            }
+            Type::Vector { size, scalar } => {
+                self.put_items(value, *size, scalar.size(), &Type::Scalar(*scalar), ty, to, path)
+            }
+            Type::Matrix { columns, rows, scalar } => {
+                let column = Type::Vector { size: *rows, scalar: *scalar };
+                self.put_items(value, *columns, column_stride(*rows) * scalar.size(), &column, ty, to, path)
+            }
+            Type::Array { of, count, stride } => {
+                let count = count.map_or_else(|| value.len(), Ok).unwrap_or(0);
+                self.put_items(value, count, *stride, of, ty, to, path)
+            }
+            Type::Struct { fields, .. } => self.put_struct(fields, value, ty, to, path),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a type, and where it goes")]
+    fn put_items(
+        &self,
+        value: &Bound<'_, PyAny>,
+        count: usize,
+        stride: usize,
+        of: &Type,
+        ty: &Type,
+        to: &mut [u8],
+        path: &Path<'_>,
+    ) -> PyResult<()> {
+        // Items of NumPy's arrays are slow; those of lists are not. Structured ones have names, which lists lack.
+        let listed;
+        let value = match value.cast::<PyUntypedArray>() {
+            Ok(array) if !array.dtype().has_fields() => {
+                listed = value.call_method0("tolist")?;
+                &listed
+            }
+            _ => value,
+        };
+        let wrong = |found: String| self.refuse(path, ty, &format!("a sequence of {count} is wanted, not {found}"));
+        let is_text = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
+        let sequence = match value.cast::<PySequence>() {
+            Ok(sequence) if !is_text => sequence.clone(),
+            // NumPy's arrays do not register as sequences.
+            _ if value.cast::<PyUntypedArray>().is_ok() => {
+                value.try_iter()?.collect::<PyResult<Vec<_>>>()?.into_pyobject(value.py())?.cast_into()?
+            }
+            _ => return Err(wrong(shown(value))),
+        };
+        let found = sequence.len()?;
+        if found != count {
+            return Err(wrong(format!("{found}")));
+        }
+        for (i, item) in sequence.try_iter()?.enumerate() {
+            self.put(of, &item?, &mut to[i * stride..], &Path::Item(path, i))?;
+        }
+        Ok(())
+    }
+
+    fn put_struct(
+        &self,
+        fields: &[Field],
+        value: &Bound<'_, PyAny>,
+        ty: &Type,
+        to: &mut [u8],
+        path: &Path<'_>,
+    ) -> PyResult<()> {
+        let py = value.py();
+        let names: Vec<String> = if let Ok(dict) = value.cast::<PyDict>() {
+            dict.keys().iter().map(|key| key.str().map(|key| key.to_string())).collect::<PyResult<_>>()?
+        } else if let Ok(mapping) = value.cast::<PyMapping>() {
+            mapping.keys()?.iter().map(|key| key.str().map(|key| key.to_string())).collect::<PyResult<_>>()?
+        } else {
+            let names = value.getattr("dtype").and_then(|dtype| dtype.getattr("names"));
+            let Some(names) = names.ok().filter(|names| !names.is_none()) else {
+                let why = format!("a dict with {} is wanted, not {}", fields_of(fields), shown(value));
+                return Err(self.refuse(path, ty, &why));
+            };
+            names.extract()?
+        };
+        if let Some(unknown) = names.iter().find(|name| fields.iter().all(|field| field.name != **name)) {
+            let why = format!("there is no field '{unknown}'; the fields are {}", fields_of(fields));
+            return Err(self.refuse(path, ty, &why));
+        }
+        for field in fields {
+            let path = Path::Field(path, &field.name);
+            let to = &mut to[field.offset..];
+            if names.contains(&field.name) {
+                self.put(&field.ty, &value.get_item(&*field.name)?, to, &path)?;
+            } else if let Some(numbers) = (self.automatic)(&field.name) {
+                self.put_automatic(&field.ty, &numbers, field.name.ends_with("_shape"), to, &path, py)?;
+            } else {
+                let Path::Field(of, _) = path else { unreachable!("made above") };
+                return Err(missing_field(self.kernel, of, field, fields));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills in sizes, shapes and strides. Axes that an argument has not are in front, as NumPy broadcasts.
+    fn put_automatic(
+        &self,
+        ty: &Type,
+        numbers: &[usize],
+        is_shape: bool,
+        to: &mut [u8],
+        path: &Path<'_>,
+        py: Python<'_>,
+    ) -> PyResult<()> {
+        let wanted = ty.numbers().map_or(0, |numbers| numbers.count);
+        if wanted < numbers.len() {
+            let why = format!("it is filled in with {numbers:?}, which it has no room for; give it in the call");
+            return Err(self.refuse(path, ty, &why));
+        }
+        let mut all = vec![usize::from(is_shape); wanted - numbers.len()];
+        all.extend_from_slice(numbers);
+        let value = match ty {
+            Type::Scalar(_) => all[0].into_pyobject(py)?.into_any(),
+            Type::Vector { .. } => all.into_pyobject(py)?.into_any(),
+            Type::Array { of, .. } => {
+                let per = of.numbers().map_or(1, |numbers| numbers.count);
+                let rows: Vec<Vec<usize>> = all.chunks(per).map(<[usize]>::to_vec).collect();
+                if matches!(**of, Type::Scalar(_)) {
+                    all.into_pyobject(py)?.into_any()
+                } else {
+                    rows.into_pyobject(py)?.into_any()
+                }
+            }
+            _ => {
+                return Err(self.refuse(
+                    path,
+                    ty,
+                    "only numbers, vectors and arrays of them are filled in; give it in the call",
+                ));
+            }
+        };
+        self.put(ty, &value, to, path)
+    }
+
+    fn refuse(&self, path: &Path<'_>, ty: &Type, why: &str) -> PyErr {
+        self.kernel.refuse(format!("'{path}' ({ty}): {why}")).into()
+    }
+}
+
+fn missing_field(kernel: &Kernel, path: &Path<'_>, field: &Field, fields: &[Field]) -> PyErr {
+    kernel.refuse(format!("'{path}' lacks the field '{}'; the fields are {}", field.name, fields_of(fields))).into()
+}
+
+fn fields_of(fields: &[Field]) -> String {
+    fields.iter().map(|field| format!("{}: {}", field.name, field.ty)).collect::<Vec<_>>().join(", ")
+}
+
+/// A value for a message, cut where it is long.
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    let text = value.repr().map_or_else(|_| "this object".into(), |text| text.to_string());
+    if text.chars().count() > 60 { format!("{}…", text.chars().take(60).collect::<String>()) } else { text }
+}
+
+fn put_number(scalar: Scalar, value: &Bound<'_, PyAny>, to: &mut [u8]) -> Result<(), String> {
+    let float = || value.extract::<f64>().ok().filter(|_| !value.is_instance_of::<PyString>());
+    let wrong = |wanted: &str| format!("{wanted} is wanted, not {}", shown(value));
+    let int = || match value.extract::<i128>() {
+        Ok(number) => Ok(number),
+        Err(_) if value.is_instance_of::<PyBool>() => Ok(i128::from(value.is_truthy().unwrap_or(false))),
+        Err(_) => Err(wrong("an integer")),
+    };
+    let beyond = || format!("{} is beyond what {scalar} holds", shown(value));
+    macro_rules! integer {
+        ($($ty:ty),*) => {
+            { $( let bytes = <$ty>::try_from(int()?).map_err(|_| beyond())?.to_le_bytes(); )* to[..bytes.len()].copy_from_slice(&bytes) }
+        };
+    }
+    match scalar {
+        Scalar::F32 => {
+            let number = float().ok_or_else(|| wrong("a number"))?;
+            if number.is_finite() && (number as f32).is_infinite() {
+                return Err(beyond());
+            }
+            to[..4].copy_from_slice(&(number as f32).to_le_bytes());
+        }
+        Scalar::F16 => {
+            let number = float().ok_or_else(|| wrong("a number"))?;
+            let half = half::f16::from_f64(number);
+            if number.is_finite() && half.is_infinite() {
+                return Err(beyond());
+            }
+            to[..2].copy_from_slice(&half.to_le_bytes());
+        }
+        Scalar::F64 => to[..8].copy_from_slice(&float().ok_or_else(|| wrong("a number"))?.to_le_bytes()),
+        Scalar::I16 => integer!(i16),
+        Scalar::U16 => integer!(u16),
+        Scalar::I32 => integer!(i32),
+        Scalar::U32 => integer!(u32),
+        Scalar::I64 => integer!(i64),
+        Scalar::U64 => integer!(u64),
+    }
+    Ok(())
+}
