@@ -11,6 +11,7 @@
 //! | [`tensor`] | storage, layout and type together |
 //! | [`ops`] | what the operations mean: one file each |
 //! | [`kernel`] | users' own kernels: reflected, bound, launched |
+//! | [`profile`] | which devices are timed, and what it gave |
 //! | `python` | everything PyO3, and nothing else; only with the feature of that name |
 //!
 //! A call enters through a file of `python/ops/`, is checked in its own file under `ops/`, and then either recorded by
@@ -24,6 +25,7 @@ pub mod gpu;
 pub mod interrupt;
 pub mod kernel;
 pub mod ops;
+pub mod profile;
 pub mod shape;
 pub mod tensor;
 

@@ -138,6 +138,12 @@ impl Layout {
         self.shape.iter().zip(&self.strides).any(|(&length, &stride)| length > 1 && stride == 0)
     }
 
+    /// Bytes of its elements of `size` bytes each: those that repeat, as along broadcast axes, count once.
+    #[must_use]
+    pub fn stored_bytes(&self, size: usize) -> u64 {
+        stored_bytes(&self.shape, &self.strides, size)
+    }
+
     /// The view stretched to `shape` by NumPy's rule.
     pub fn broadcast_to(&self, shape: &[usize], operation: &str) -> Result<Self> {
         let fail =
@@ -389,6 +395,13 @@ pub fn show(shape: &[usize]) -> String {
     }
 }
 
+/// What [`Layout::stored_bytes`] says of a layout of these lengths and strides.
+#[must_use]
+pub fn stored_bytes(shape: &[usize], strides: &[isize], size: usize) -> u64 {
+    let stored = |(&length, &stride): (&usize, &isize)| if stride == 0 { length.min(1) } else { length };
+    (shape.iter().zip(strides).map(stored).product::<usize>() * size) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,6 +412,15 @@ mod tests {
             all = all.iter().flat_map(|&p| (0..length as isize).map(move |i| p + i * stride)).collect();
         }
         all
+    }
+
+    #[test]
+    fn elements_that_repeat_are_stored_once() {
+        let column = Layout::contiguous(&[3, 1]);
+        let broadcast = column.broadcast_to(&[2, 3, 4], "test").unwrap();
+        assert_eq!([column.stored_bytes(4), broadcast.stored_bytes(4)], [12, 12]);
+        assert_eq!(Layout::contiguous(&[3, 5]).transposed().stored_bytes(2), 30);
+        assert_eq!([Layout::contiguous(&[3, 0]).stored_bytes(4), Layout::contiguous(&[]).stored_bytes(4)], [0, 4]);
     }
 
     #[test]

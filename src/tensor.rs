@@ -92,6 +92,12 @@ impl Tensor {
         self.len() * self.dtype.size()
     }
 
+    /// Bytes that it takes to hold its elements: those that repeat, as along broadcast axes, count once.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.layout.stored_bytes(self.dtype.size())
+    }
+
     /// The same storage seen through another layout.
     #[must_use]
     pub fn with_layout(&self, layout: Layout) -> Self {

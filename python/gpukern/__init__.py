@@ -9,10 +9,11 @@ import atexit as _atexit
 
 from . import _native
 from ._config import config as config
-from ._context import profile as profile
 from ._context import use_device as use_device
 from ._native import *  # noqa: F403
 from ._native import __version__ as __version__
+from ._profile import KernelTime as KernelTime
+from ._profile import profile as profile
 
 # The extension's names are not repeated here, so that a new operation is named there and in its stub alone. Type
 # checkers read the stub, and see no `__all__`: they would take a computed one for an empty one.

@@ -1,4 +1,4 @@
-"""The two context managers: which device to use, and how long its kernels take."""
+"""The context manager that says which device to use."""
 
 from contextvars import ContextVar
 from types import TracebackType
@@ -50,50 +50,5 @@ class use_device:  # noqa: N801 - it reads as a verb
         return f"gpukern.use_device({self.device!r})"
 
 
-@final
-class profile:  # noqa: N801 - it reads as a verb
-    """Measure the kernels that a device runs inside the ``with`` block, by the device's own clock.
-
-    Without an argument it measures the default device. The times are there when the block has ended.
-
-    Examples
-    --------
-    >>> import gpukern as gk
-    >>> with gk.profile("cpu") as p:
-    ...     y = gk.silu(gk.ones(1000, device="cpu"))
-    >>> p.total == sum(seconds for name, seconds in p.kernels)
-    True
-    """
-
-    __slots__ = {
-        "device": "The device that is measured.",
-        "kernels": "One ``(name, seconds)`` for each kernel, in the order in which they ran.",
-    }
-
-    device: Device
-    kernels: list[tuple[str, float]]
-
-    def __init__(self, device: Device | str | None = None, /) -> None:
-        self.device = _native.default_device() if device is None else _native._resolve(device, "profile: device")
-        self.kernels = []
-
-    @property
-    def total(self) -> float:
-        """All kernels together, in seconds."""
-        return sum(seconds for _, seconds in self.kernels)
-
-    def __enter__(self) -> "profile":
-        _native._profile_start(self.device)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
-    ) -> None:
-        self.kernels = _native._profile_stop(self.device)
-
-    def __repr__(self) -> str:
-        return f"<gpukern.profile of {self.device.id}: {len(self.kernels)} kernels, {self.total:.3g} s>"
-
-
-# Their home for readers, help() and tracebacks is the package.
-use_device.__module__ = profile.__module__ = "gpukern"
+# Its home for readers, help() and tracebacks is the package.
+use_device.__module__ = "gpukern"

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cpu::CpuDevice;
 use crate::error::{Error, Result};
 use crate::gpu::context::Context;
+use crate::profile;
 use caps::Caps;
 
 pub use select::{Machine, machine};
@@ -80,6 +81,7 @@ impl GpuDevice {
         }
         let context = Context::open(self.clone(), &self.adapter)?;
         *opened = Some(context.clone());
+        profile::opened(&context)?;
         Ok(context)
     }
 

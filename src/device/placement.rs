@@ -29,7 +29,7 @@ fn cpu_seconds(work: &Work, device: CpuDevice) -> f64 {
             Level::Neon => 12e9,
             Level::Scalar => 5e9,
         };
-    ((work.read + work.written) / bandwidth).max(work.operations / rate)
+    ((work.read + work.written) / bandwidth).max(work.effort / rate)
 }
 
 /// How long a GPU takes to get the operands, to compute, and to give the result back.
@@ -46,7 +46,7 @@ fn gpu_seconds(work: &Work, kind: Kind) -> GpuSeconds {
         Kind::Cpu | Kind::Software => (5e9, 5e9, 10e9),
     };
     let bytes = work.read + work.written;
-    GpuSeconds { moving: SUBMISSION + bytes / link, computing: (bytes / memory).max(work.operations / rate) }
+    GpuSeconds { moving: SUBMISSION + bytes / link, computing: (bytes / memory).max(work.effort / rate) }
 }
 
 /// The device for this work on NumPy arrays. Small work looks for no GPU.
@@ -101,8 +101,8 @@ mod tests {
     fn work_goes_where_it_is_done_first() {
         let device = CpuDevice::new().unwrap().with_threads(2);
         // An addition moves twelve bytes for one operation, a matrix product of this size many operations a byte.
-        let add = Work { read: 8e9, written: 4e9, operations: 1e9 };
-        let product = Work { read: 512e6, written: 256e6, operations: 1e12 };
+        let add = Work { read: 8e9, written: 4e9, operations: 1e9, effort: 1e9 };
+        let product = Work { read: 512e6, written: 256e6, operations: 4e12, effort: 1e12 };
         let gpu = |work: &Work| {
             let seconds = gpu_seconds(work, Kind::Discrete);
             seconds.moving + seconds.computing

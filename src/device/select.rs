@@ -9,6 +9,7 @@ use super::caps::{self, Caps};
 use super::{Device, GpuDevice, Kind, fork};
 use crate::cpu::CpuDevice;
 use crate::error::{Error, Result};
+use crate::gpu::context::Context;
 
 /// Every device of this machine. Made once, when something first asks for a device.
 pub struct Machine {
@@ -109,12 +110,12 @@ pub fn resolve(name: &str) -> Result<Device> {
 
 /// Waits for every device that was used. Looks for none if none was.
 pub fn synchronize_all() -> Result<()> {
-    for gpu in opened() {
-        if let Some(context) = gpu.opened() {
-            context.synchronize()?;
-        }
-    }
-    Ok(())
+    open_contexts().iter().try_for_each(|context| context.synchronize())
+}
+
+/// Every GPU that is open.
+pub(crate) fn open_contexts() -> Vec<Arc<Context>> {
+    opened().iter().filter_map(|gpu| gpu.opened()).collect()
 }
 
 /// Saves what is worth keeping, and lets go of every device.

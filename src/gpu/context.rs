@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::memory::{GpuBuffer, Pool};
 use super::pipeline::{BindingKind, ParamLayout, Pipeline, Pipelines, Spec};
-use super::stream::{Binding, Bound, Dispatch, Launch, Profile, Stream};
+use super::stream::{Binding, Bound, Dispatch, Launch, Stream};
+use super::timestamps::Timestamps;
 use super::transfer::Readback;
 use crate::cpu::memory::{self, Usage};
 use crate::device::caps::{Caps, MIN_BUFFER};
@@ -15,6 +16,7 @@ use crate::device::{GpuDevice, Kind};
 use crate::error::{Bytes, Error, Result};
 use crate::interrupt;
 use crate::kernel::Identity;
+use crate::profile::Timing;
 
 /// One open GPU. Tensors on it keep it alive.
 pub struct Context {
@@ -312,28 +314,22 @@ impl Context {
         self.memory.usage()
     }
 
-    /// From now on every kernel is timed.
-    pub fn start_profile(&self) -> Result<()> {
+    /// From now on every kernel is timed. Only for devices with timestamps.
+    pub(crate) fn start_profile(&self) -> Result<()> {
         self.check()?;
-        if !self.caps().timestamps {
-            return Err(Error::Device(format!("profile: {} cannot time kernels", self.device.id)));
-        }
         let mut stream = self.stream();
-        if stream.profile.is_some() {
-            return Err(Error::Device(format!("profile: {} is being profiled already", self.device.id)));
-        }
         stream.submit(self);
-        stream.profile = Some(Profile::new(self));
+        stream.profile = Some(Timestamps::new(self)?);
         Ok(())
     }
 
-    /// The kernels since [`Self::start_profile`], each with its seconds.
-    pub fn stop_profile(&self) -> Result<Vec<(String, f64)>> {
+    /// The kernels since [`Self::start_profile`]: those whose times were to be had, and why any were not.
+    pub(crate) fn stop_profile(&self) -> (Vec<Timing>, Result<()>) {
         let mut stream = self.stream();
         let collected = self.check().and_then(|()| stream.collect_profile(self));
         // Whatever happened, it is over.
         let profile = stream.profile.take();
-        collected.map(|()| profile.map(|profile| profile.finished).unwrap_or_default())
+        (profile.map(|profile| profile.finished).unwrap_or_default(), collected)
     }
 
     /// Writes newly compiled pipelines to disk.

@@ -1,13 +1,14 @@
 //! The GPU engine: everything between an operation's launch and wgpu.
 //!
 //! An operation asks its [`context`] for a pipeline ([`pipeline`], assembled by [`wgsl`]) and for buffers ([`memory`]),
-//! and records a dispatch ([`stream`]). Bytes travel by [`transfer`]. Nothing here knows what an operation means.
+//! and records a dispatch ([`stream`]), which profiles time (`timestamps`). Bytes travel by [`transfer`]. Nothing here knows what an operation means.
 
 pub mod context;
 pub mod memory;
 pub mod pipeline;
 pub(crate) mod program;
 pub mod stream;
+mod timestamps;
 pub mod transfer;
 pub mod wgsl;
 

@@ -60,7 +60,7 @@ impl Compiled {
             bound.push(match ready {
                 Ready::Values(values) => Bound::Values(values),
                 Ready::Buffer { tensor, bytes, .. } => {
-                    moved += bytes * if binding.access == Access::ReadWrite { 2 } else { 1 };
+                    moved += bytes * binding.moves;
                     let offset = tensor.layout().offset as u64 * tensor.dtype().size() as u64;
                     Bound::Buffer(Binding { buffer: tensor.gpu_buffer(), offset, size: *bytes })
                 }

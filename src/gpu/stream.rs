@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::context::Context;
 use super::memory::GpuBuffer;
 use super::pipeline::Pipeline;
+use super::timestamps::Timestamps;
 use super::transfer::Uploads;
 use crate::device::caps::IMMEDIATE_BYTES;
 use crate::error::Result;
@@ -54,8 +55,11 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) params: &'a [u8],
     /// How many workgroups, in a row. Kernels get them folded over x and y.
     pub(crate) groups: u32,
-    /// Bytes that it will move, for deciding when to submit.
+    /// Bytes that it moves: what it reads, once, and what it writes. They decide when to submit.
     pub(crate) bytes: u64,
+    /// How often it does the arithmetic of its operation, as `work.rs` counts it. Where an operation takes several
+    /// launches, it counts in the main one, and the others have 0.
+    pub(crate) steps: u64,
 }
 
 /// One launch of a user's kernel.
@@ -65,7 +69,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) bound: &'a [Bound<'a>],
     /// Workgroups along x, y and z, no more than the device counts.
     pub(crate) groups: [u32; 3],
-    /// Bytes that it will move, as far as is known.
+    /// Bytes that it will move, if it needs all that it is given.
     pub(crate) bytes: u64,
 }
 
@@ -104,7 +108,7 @@ pub(crate) struct Stream {
     /// The values that users' kernels are given, made when the first of them is.
     values: Option<Ring>,
     pub(super) uploads: Uploads,
-    pub(super) profile: Option<Profile>,
+    pub(super) profile: Option<Timestamps>,
 }
 
 impl Stream {
@@ -138,12 +142,14 @@ impl Stream {
         if self.uniforms.as_ref().is_some_and(|uniforms| !uniforms.ring.has_room([dispatch.params.len()])) {
             self.submit(context);
         }
-        if self.profile.as_ref().is_some_and(Profile::is_full) {
+        if self.profile.as_ref().is_some_and(Timestamps::is_full) {
             self.collect_profile(context)?;
         }
         let group = self.bind_group(context, dispatch);
         let uniform_offset = self.uniforms.as_mut().map(|uniforms| uniforms.ring.push(dispatch.params));
-        let pass = begin(&mut self.pass, &mut self.encoder, &mut self.profile, &context.raw, dispatch.label);
+        let place = self.profile.as_mut().map(|p| p.next(dispatch.label, Some(dispatch.bytes), dispatch.steps));
+        let timing = self.profile.as_ref().zip(place);
+        let pass = begin(&mut self.pass, &mut self.encoder, &context.raw, timing);
         set_pipeline(pass, &mut self.current, dispatch.pipeline);
         pass.set_bind_group(0, &group, &[]);
         match (uniform_offset, &self.uniforms) {
@@ -158,6 +164,10 @@ impl Stream {
 
     /// Records a launch of a user's kernel.
     pub(super) fn launch(&mut self, context: &Context, launch: &Launch<'_>) -> Result<()> {
+        // Before values are pushed, since it submits, and they belong to the batch of their kernel.
+        if self.profile.as_ref().is_some_and(Timestamps::is_full) {
+            self.collect_profile(context)?;
+        }
         let values = || {
             launch.bound.iter().filter_map(|bound| match bound {
                 Bound::Values(values) => Some(*values),
@@ -176,11 +186,10 @@ impl Stream {
             let ring = self.values.as_mut().expect("made above");
             offsets.extend(values().map(|values| ring.push(values)));
         }
-        if self.profile.as_ref().is_some_and(Profile::is_full) {
-            self.collect_profile(context)?;
-        }
         let group = self.launch_group(context, launch);
-        let pass = begin(&mut self.pass, &mut self.encoder, &mut self.profile, &context.raw, launch.label);
+        let place = self.profile.as_mut().map(|p| p.next(launch.label.to_string(), Some(launch.bytes), 0));
+        let timing = self.profile.as_ref().zip(place);
+        let pass = begin(&mut self.pass, &mut self.encoder, &context.raw, timing);
         set_pipeline(pass, &mut self.current, launch.pipeline);
         pass.set_bind_group(0, &group, &offsets);
         let [x, y, z] = launch.groups;
@@ -310,15 +319,11 @@ impl Stream {
     pub(super) fn collect_profile(&mut self, context: &Context) -> Result<()> {
         let Some(mut profile) = self.profile.take() else { return Ok(()) };
         self.end_pass();
-        let count = profile.pending.len() as u32 * 2;
-        if count > 0 {
-            let encoder = self.encoder(&context.raw);
-            encoder.resolve_query_set(&profile.queries, 0..count, &profile.resolved, 0);
-            let bytes = u64::from(count) * 8;
-            encoder.copy_buffer_to_buffer(&profile.resolved, 0, &profile.readable, 0, bytes);
+        if profile.waiting() > 0 {
+            profile.resolve(self.encoder(&context.raw), profile.waiting());
             self.submit(context);
         }
-        let read = if count > 0 { profile.read(context, u64::from(count) * 8) } else { Ok(()) };
+        let read = profile.read(context);
         self.profile = Some(profile);
         read
     }
@@ -344,25 +349,17 @@ fn fold(groups: u32, most: u32) -> (u32, u32) {
     (groups.div_ceil(y), y)
 }
 
-/// The compute pass that is open, or a new one. While kernels are timed, each has one of its own.
+/// The compute pass that is open, or a new one, which is timed where a kernel has a place in a profile.
 fn begin<'a>(
     pass: &'a mut Option<wgpu::ComputePass<'static>>,
     encoder: &mut Option<wgpu::CommandEncoder>,
-    profile: &mut Option<Profile>,
     device: &wgpu::Device,
-    label: &str,
+    timing: Option<(&Timestamps, u32)>,
 ) -> &'a mut wgpu::ComputePass<'static> {
     pass.get_or_insert_with(|| {
         let encoder =
             encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()));
-        let timestamp_writes = profile.as_mut().map(|profile| {
-            let first = profile.next(label);
-            wgpu::ComputePassTimestampWrites {
-                query_set: &profile.queries,
-                beginning_of_pass_write_index: Some(first),
-                end_of_pass_write_index: Some(first + 1),
-            }
-        });
+        let timestamp_writes = timing.map(|(profile, place)| profile.writes(place));
         encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes }).forget_lifetime()
     })
 }
@@ -452,70 +449,6 @@ impl Uniforms {
         // Each is bound with room for the largest.
         let alignment = super::align_up(u64::from(IMMEDIATE_BYTES), alignment);
         Self { ring: Ring { buffer, data: Vec::new(), size: UNIFORM_BYTES, alignment }, group }
-    }
-}
-
-/// Timing of single kernels: each gets a pass of its own with a timestamp at either end.
-pub(super) struct Profile {
-    queries: wgpu::QuerySet,
-    resolved: wgpu::Buffer,
-    readable: wgpu::Buffer,
-    /// Nanoseconds a tick.
-    period: f64,
-    pending: Vec<String>,
-    pub(super) finished: Vec<(String, f64)>,
-}
-
-const MAX_PROFILED: u32 = 1024;
-
-/// A buffer for the times of as many kernels.
-fn timestamps(context: &Context, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-    context.raw.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("timestamps"),
-        size: u64::from(MAX_PROFILED) * 16,
-        usage,
-        mapped_at_creation: false,
-    })
-}
-
-impl Profile {
-    pub(super) fn new(context: &Context) -> Self {
-        Self {
-            queries: context.raw.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("timestamps"),
-                ty: wgpu::QueryType::Timestamp,
-                count: MAX_PROFILED * 2,
-            }),
-            resolved: timestamps(context, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
-            readable: timestamps(context, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
-            period: f64::from(context.queue.get_timestamp_period()),
-            pending: Vec::new(),
-            finished: Vec::new(),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.pending.len() as u32 == MAX_PROFILED
-    }
-
-    fn next(&mut self, label: &str) -> u32 {
-        self.pending.push(label.into());
-        self.pending.len() as u32 * 2 - 2
-    }
-
-    fn read(&mut self, context: &Context, bytes: u64) -> Result<()> {
-        let labels = std::mem::take(&mut self.pending);
-        let read: Result<()> = context.with_mapped(&self.readable, bytes, |data| {
-            for (label, pair) in labels.into_iter().zip(data.chunks_exact(16)) {
-                let tick = |at: usize| u64::from_le_bytes(pair[at..at + 8].try_into().expect("eight bytes"));
-                self.finished.push((label, tick(8).saturating_sub(tick(0)) as f64 * self.period * 1e-9));
-            }
-        });
-        if read.is_err() {
-            // Still mapped, or about to be.
-            self.readable = timestamps(context, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
-        }
-        read
     }
 }
 

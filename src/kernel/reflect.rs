@@ -1,6 +1,6 @@
 //! What a source declares, read from the compiler's module: entry points, variables, constants.
 
-use naga::valid::FunctionInfo;
+use naga::valid::{FunctionInfo, GlobalUse};
 use naga::{AddressSpace, Expression, Handle, Literal, Module, ShaderStage, StorageAccess, TypeInner};
 
 use super::source::{Complaint, Source, has_alias};
@@ -19,6 +19,8 @@ pub struct Binding {
     /// Whether values are bound as storage that is read. Immediates are, whose layout rules are those of storage, and
     /// so are uniforms where one has a matrix of two rows, whose columns GL takes for columns of four.
     pub(crate) stored: bool,
+    /// Whether the kernel reads it, writes it or both, as how often its bytes are moved.
+    pub(crate) moves: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +155,8 @@ pub(super) fn bindings_of(
             }
             _ => continue,
         };
-        if entry_point[handle].is_empty() {
+        let uses = entry_point[handle];
+        if uses.is_empty() {
             unused.push(name);
             continue;
         }
@@ -163,7 +166,8 @@ pub(super) fn bindings_of(
             return Err(refuse_variable(source, module, handle, what));
         };
         let place = variable.binding.map(|place| (place.group, place.binding));
-        bindings.push(Binding { name, place, access, ty, stored: access == Access::Immediate });
+        let moves = [GlobalUse::READ, GlobalUse::WRITE].into_iter().filter(|&kind| uses.contains(kind)).count() as u64;
+        bindings.push(Binding { name, place, access, ty, stored: access == Access::Immediate, moves });
     }
     // Functions that take a pointer to a uniform take one to each of them.
     if bindings.iter().any(|binding| binding.access == Access::Uniform && has_narrow_matrix(&binding.ty)) {

@@ -13,6 +13,7 @@ use crate::cpu::{CpuDevice, View};
 use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
+use crate::profile::timed;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
 
@@ -21,9 +22,10 @@ pub fn astype(x: &Tensor, dtype: DType, copy: bool) -> Result<Tensor> {
     if x.dtype() == dtype && !copy {
         return Ok(x.clone());
     }
+    let name = if x.dtype() == dtype { "copy" } else { "astype" };
     let layout = super::result_layout(x.shape(), &[x.layout()]);
-    let target = Tensor::empty_like(x.device(), layout, dtype, "astype")?;
-    convert("astype", &Source::Tensor(x), &target)?;
+    let target = Tensor::empty_like(x.device(), layout, dtype, name)?;
+    convert(name, &Source::Tensor(x), &target)?;
     Ok(target)
 }
 
@@ -126,7 +128,7 @@ pub fn arange(device: &Device, start: Scalar, stop: Scalar, step: Scalar, dtype:
     }
     let cpu = crate::device::select::cpu()?;
     let host = Tensor::empty(&cpu, &[count as usize], dtype, NAME)?;
-    host.fill_host(value);
+    timed(NAME, std::iter::empty(), &host, || host.fill_host(value));
     host.to(device)
 }
 
@@ -137,7 +139,7 @@ pub(crate) fn convert(name: &'static str, source: &Source<'_>, target: &Tensor) 
     }
     match target.device() {
         Device::Cpu(device) => {
-            cast_on_cpu(*device, source, target);
+            timed(name, source.tensor().into_iter(), target, || cast_on_cpu(*device, source, target));
             Ok(())
         }
         Device::Gpu(_) => launch(&cast(name, source.dtype(), target.dtype()), &[*source], target),

@@ -7,6 +7,8 @@
 mod cpu;
 mod gpu;
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::matmul::{multiply, swapped};
@@ -15,6 +17,7 @@ use crate::cpu::CpuDevice;
 use crate::device::Device;
 use crate::dtype::{Kind, Scalar};
 use crate::error::{Error, Result};
+use crate::profile;
 use crate::shape::{Layout, MAX_AXES, Shape, broadcast_shapes, show};
 use crate::tensor::Tensor;
 
@@ -167,6 +170,18 @@ impl Reach {
             to = to.min(place.saturating_add_unsigned(after).saturating_add(1));
         }
         (from as usize, to.max(from) as usize)
+    }
+
+    /// How many pairs of one of some queries of `t` and one of some keys of `length` there are that see each other.
+    fn pairs(self, queries: Range<usize>, t: usize, keys: &Range<usize>, length: usize) -> usize {
+        if self == (Self { causal: false, before: None, after: None }) {
+            return queries.len() * length.min(keys.end).saturating_sub(keys.start);
+        }
+        let seen = |i: usize| {
+            let (from, to) = self.keys(i, t, length);
+            to.min(keys.end).saturating_sub(from.max(keys.start))
+        };
+        queries.map(seen).sum()
     }
 }
 
@@ -378,9 +393,22 @@ fn check_mask(q: &Tensor, mask: &Tensor, whole: &[usize]) -> Result<Layout> {
 impl Problem<'_> {
     fn compute(&self, out: &Tensor) -> Result<()> {
         match out.device() {
-            Device::Cpu(device) => self.on_cpu(*device, out),
+            Device::Cpu(device) => {
+                profile::count(|| {
+                    self.steps(self.q.shape()[..2].iter().product(), 0..self.q.shape()[2], self.lengths, 0..usize::MAX)
+                });
+                self.on_cpu(*device, out)
+            }
             Device::Gpu(_) => self.on_gpu(out),
         }
+    }
+
+    /// What `work.rs` counts the arithmetic by, for some queries and keys of `heads` heads, those of all the
+    /// batch: the pairs that see each other, each for all elements of a row.
+    fn steps(&self, heads: usize, queries: Range<usize>, lengths: &[usize], keys: Range<usize>) -> u64 {
+        let (t, d, dv) = (self.q.shape()[2], self.q.shape()[3], self.v.shape()[3]);
+        let pairs: usize = lengths.iter().map(|&length| self.reach.pairs(queries.clone(), t, &keys, length)).sum();
+        (pairs * heads / lengths.len() * (d + dv) / 2) as u64
     }
 
     fn on_cpu(&self, device: CpuDevice, out: &Tensor) -> Result<()> {

@@ -301,7 +301,8 @@ impl Launch<'_> {
             bindings,
             params: bytemuck::bytes_of(&params),
             groups: (count * piece.chunks).div_ceil(if self.is_alone { self.workgroup as usize } else { 1 }) as u32,
-            bytes: (count * length * self.x.dtype().size()) as u64,
+            bytes: (0..3).filter(|&i| self.is_bound(i)).map(|i| parts[i].stored_bytes()).sum(),
+            steps: if self.is_last { (count * length) as u64 } else { 0 },
         })
     }
 }

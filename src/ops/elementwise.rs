@@ -20,7 +20,8 @@ use crate::gpu::memory::GpuBuffer;
 use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
-use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes};
+use crate::profile::timed;
+use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes, stored_bytes};
 use crate::tensor::Tensor;
 
 pub use table::*;
@@ -231,7 +232,12 @@ fn apply_as(
         })
         .collect();
     match &device {
-        Device::Cpu(device) => on_cpu(*device, &(operation.loops)(), dtype, &sources, &output.target),
+        Device::Cpu(cpu) => {
+            // Most calls are watched from outside already, but not those of Python's unary operators.
+            let target = &output.target;
+            let run = || on_cpu(*cpu, &(operation.loops)(), dtype, &sources, target);
+            timed(name, inputs.iter().copied(), target, run);
+        }
         Device::Gpu(_) => {
             let index = OPERATIONS.iter().position(|o| std::ptr::eq(o, operation)).expect("an operation in the table");
             launch(&operation.kernel(index as u64, dtype, formula), &sources, &output.target)?;
@@ -287,7 +293,14 @@ pub(crate) enum Source<'a> {
     Scalar(Scalar, DType),
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(crate) fn tensor(&self) -> Option<&'a Tensor> {
+        match self {
+            Self::Tensor(tensor) => Some(tensor),
+            Self::Scalar(..) => None,
+        }
+    }
+
     pub(crate) fn dtype(&self) -> DType {
         match self {
             Self::Tensor(tensor) => tensor.dtype(),
@@ -558,13 +571,13 @@ impl Launch<'_> {
         let mut offsets = [0; ALL];
         let mut bytes = 0;
         for i in 0..ALL {
+            let Some(buffer) = self.buffer(i) else { continue };
+            bytes += stored_bytes(&piece.shape, &piece.strides[i], self.size(i));
             if i < OUT && !access[i].is_bound() {
                 continue;
             }
-            let Some(buffer) = self.buffer(i) else { continue };
             let (start, size) = self.window(piece, i);
             bindings[i] = Some(Binding { buffer, offset: start, size });
-            bytes += size;
             let from_start = piece.offsets[i] - (start / self.size(i) as u64) as isize;
             let in_quads = if i == OUT { store_flat } else { access[i] == Access::Contiguous };
             offsets[i] = if in_quads { from_start / 4 } else { from_start } as u32;
@@ -595,6 +608,7 @@ impl Launch<'_> {
             params: bytemuck::bytes_of(&params),
             groups: (count as u32).div_ceil(4).div_ceil(workgroup * quads),
             bytes,
+            steps: count as u64,
         })
     }
 }

@@ -358,7 +358,8 @@ impl Product<'_> {
             bindings: &[Some(w.binding), Some(x.binding), Some(out_window.binding)],
             params: bytemuck::bytes_of(&params),
             groups: groups as u32,
-            bytes: w.binding.size,
+            bytes: w.bytes + x.bytes + out_window.bytes,
+            steps: (count * self.columns) as u64,
         })
     }
 }

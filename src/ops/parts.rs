@@ -7,10 +7,11 @@ use crate::gpu::wgsl::Slot;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
 
-/// A binding, and where in it the first element is.
+/// A binding, where in it the first element is, and how many bytes of it are wanted.
 pub(super) struct Window<'a> {
     pub(super) binding: Binding<'a>,
     pub(super) offset: isize,
+    pub(super) bytes: u64,
 }
 
 /// What to bind of a tensor for a piece of it.
@@ -23,7 +24,7 @@ pub(super) fn window<'a>(
 ) -> Window<'a> {
     let layout = Layout { shape: lengths.into(), strides: strides.into(), offset };
     let (binding, offset) = Binding::window_of(tensor, &layout, alignment);
-    Window { binding, offset: offset as isize }
+    Window { binding, offset: offset as isize, bytes: layout.stored_bytes(tensor.dtype().size()) }
 }
 
 /// About half of a length, so that whole groups of four stay together where there are several.

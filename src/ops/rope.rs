@@ -256,13 +256,18 @@ impl<'a> Rows<'a> {
         self.operands[i].shape()[self.operands[i].shape().len() - 1]
     }
 
-    /// The stretch of its buffer that an operand needs bound: where it starts and how long it is.
-    fn window(&self, context: &Context, i: usize) -> (u64, u64) {
+    /// What these rows are of an operand.
+    fn layout(&self, i: usize) -> Layout {
         let mut layout =
             Layout { shape: self.shape.clone(), strides: self.strides[i].clone(), offset: self.offsets[i] };
         layout.shape.push(self.length(i));
         layout.strides.push(self.step(i));
-        let (low, high) = layout.reach().expect("a piece has elements");
+        layout
+    }
+
+    /// The stretch of its buffer that an operand needs bound: where it starts and how long it is.
+    fn window(&self, context: &Context, i: usize) -> (u64, u64) {
+        let (low, high) = self.layout(i).reach().expect("a piece has elements");
         let size = self.operands[i].dtype().size() as u64;
         let start = (low as u64 * size) & !(u64::from(context.caps().alignment) - 1);
         (start, align_up((high as u64 + 1) * size - start, 16))
@@ -294,7 +299,7 @@ impl<'a> Rows<'a> {
 
     /// Records one dispatch. Everything fits.
     fn dispatch(&self, context: &Context) -> Result<()> {
-        let [x, cos, _, out] = self.operands;
+        let [x, cos, ..] = self.operands;
         let (dim, pairs) = (self.length(0), self.length(1));
         let rest = dim - 2 * pairs;
         let whole = |value: isize| value % 4 == 0;
@@ -352,7 +357,8 @@ impl<'a> Rows<'a> {
             bindings: &bindings,
             params: bytemuck::bytes_of(&params),
             groups: (count * (pairs.div_ceil(4) + rest.div_ceil(4))).div_ceil(workgroup as usize) as u32,
-            bytes: 2 * (count * dim * out.dtype().size()) as u64,
+            bytes: (0..4).map(|i| self.layout(i).stored_bytes(self.operands[i].dtype().size())).sum(),
+            steps: (count * dim) as u64,
         })
     }
 }

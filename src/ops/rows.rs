@@ -515,7 +515,7 @@ impl Reducer {
         let variant = ReduceVariant { x: Some((x.dtype(), access)), out: goal.dtype(), lanes: division.lanes };
         let pipeline = context.pipeline(variant.key(self), || variant.spec(self))?;
         let from = rows.window(x, 0, context.caps());
-        let (to, out_offset) = target(rows, goal, first, context.caps());
+        let (to, out_offset, written) = target(rows, goal, first, division.splits * self.bytes, context.caps());
         let params = Params {
             x_offset: from.offset as u32,
             out_offset,
@@ -530,7 +530,8 @@ impl Reducer {
             bindings: &[Some(from.binding), Some(to)],
             params: bytemuck::bytes_of(&params),
             groups: division.groups as u32,
-            bytes: from.binding.size,
+            bytes: from.bytes + written,
+            steps: (rows.count() * rows.length) as u64,
         })
     }
 
@@ -557,7 +558,7 @@ impl Reducer {
             let variant = ReduceVariant { x: None, out: goal.dtype(), lanes };
             let pipeline = context.pipeline(variant.key(self), || variant.spec(self))?;
             let from = whole_binding(&partial);
-            let (to, out_offset) = target(rows, goal, 0, caps);
+            let (to, out_offset, written) = target(rows, goal, 0, splits * self.bytes, caps);
             let params = Params {
                 out_offset,
                 length: parts as u32,
@@ -572,7 +573,8 @@ impl Reducer {
                 bindings: &[Some(from), Some(to)],
                 params: bytemuck::bytes_of(&params),
                 groups: (count.div_ceil(lanes.rows()) * splits) as u32,
-                bytes: from.size,
+                bytes: partial.stored_bytes() + written,
+                steps: 0,
             })?;
             match next {
                 None => return Ok(()),
@@ -592,15 +594,16 @@ impl Goal<'_> {
     }
 }
 
-/// What to bind for the outcome, and where in it to begin.
-fn target<'a>(rows: &Rows, goal: Goal<'a>, first: usize, caps: &Caps) -> (Binding<'a>, u32) {
+/// What to bind for the outcome, where in it to begin, and how many bytes are written: `gathered` of each row where
+/// the results are not there yet.
+fn target<'a>(rows: &Rows, goal: Goal<'a>, first: usize, gathered: usize, caps: &Caps) -> (Binding<'a>, u32, u64) {
     match goal {
         Goal::Results(out) => {
             let row = Rows { length: 1, ..rows.clone() };
             let to = row.window(out, 1, caps);
-            (to.binding, to.offset as u32)
+            (to.binding, to.offset as u32, to.bytes)
         }
-        Goal::Gathered(words) => (whole_binding(words), first as u32),
+        Goal::Gathered(words) => (whole_binding(words), first as u32, (rows.count() * gathered) as u64),
     }
 }
 
@@ -798,6 +801,7 @@ impl Map<'_> {
             let begin = tensor?.layout().offset + rows.offsets[2] + first as isize;
             Some(window(tensor?, begin, &lengths, &strides, caps.alignment))
         });
+        let weights: u64 = windows.iter().flatten().map(|window| window.bytes).sum();
         let offset =
             |window: &Option<Window<'_>>| window.as_ref().map_or(0, |window| (window.offset - first as isize) as u32);
         let params = Params {
@@ -824,7 +828,9 @@ impl Map<'_> {
             bindings: &bindings,
             params: bytemuck::bytes_of(&params),
             groups: groups as u32,
-            bytes: from.binding.size + to.binding.size,
+            bytes: from.bytes + weights + gathered.map_or(0, Tensor::stored_bytes) + to.bytes,
+            // Where statistics were gathered before, the arithmetic was counted there.
+            steps: if gathered.is_some() { 0 } else { (rows.count() * rows.length) as u64 },
         })
     }
 }

@@ -222,7 +222,8 @@ impl Piece<'_> {
             bindings: &[Some(x), Some(indices), Some(out)],
             params: bytemuck::bytes_of(&params),
             groups: params.end.div_ceil(4).div_ceil(workgroup),
-            bytes: 2 * (count * size) as u64,
+            bytes: part.stored_bytes().min(stretch.stored_bytes()) + at.stored_bytes() + stretch.stored_bytes(),
+            steps: 0,
         })
     }
 }

@@ -125,6 +125,16 @@ pub(super) enum Argument {
     Scalar(Scalar),
 }
 
+impl Argument {
+    /// The tensor, unless it is a number.
+    pub(super) fn tensor(&self) -> Option<&Tensor> {
+        match self {
+            Self::Tensor(tensor) | Self::Array(tensor) => Some(tensor),
+            Self::Scalar(_) => None,
+        }
+    }
+}
+
 /// Reads an operand: a tensor, an array, a Python number, or anything that NumPy understands.
 pub(super) fn argument(obj: &Bound<'_, PyAny>, operation: &str, name: &str) -> PyResult<Argument> {
     argument_as(obj, operation, name, None)

@@ -1,9 +1,5 @@
 //! The way of a call from Python into an operation and back: arguments, device, `out=`, arrays in and out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyOverflowError};
 use pyo3::prelude::*;
@@ -19,37 +15,13 @@ use crate::device::{Device, placement};
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
 use crate::ops::{self, Operand};
+use crate::profile::Watch;
 use crate::tensor::Tensor;
 
 pub(super) type Any<'a, 'py> = &'a Bound<'py, PyAny>;
 
 /// Work on so few elements of the CPU device is done before another thread could take the interpreter.
 const SMALL: usize = 1 << 14;
-
-/// Operations on the CPU device while it is profiled, each with its seconds.
-static CPU_PROFILE: Mutex<Option<Vec<(&'static str, f64)>>> = Mutex::new(None);
-static CPU_PROFILED: AtomicBool = AtomicBool::new(false);
-
-pub(super) fn start_cpu_profile() -> Result<()> {
-    let mut profile = CPU_PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
-    if profile.is_some() {
-        return Err(Error::Device("profile: cpu is being profiled already".into()));
-    }
-    *profile = Some(Vec::new());
-    CPU_PROFILED.store(true, Ordering::Relaxed);
-    Ok(())
-}
-
-pub(super) fn stop_cpu_profile() -> Vec<(&'static str, f64)> {
-    CPU_PROFILED.store(false, Ordering::Relaxed);
-    CPU_PROFILE.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
-}
-
-fn note_cpu_time(name: &'static str, elapsed: Duration) {
-    if let Some(profile) = &mut *CPU_PROFILE.lock().unwrap_or_else(PoisonError::into_inner) {
-        profile.push((name, elapsed.as_secs_f64()));
-    }
-}
 
 /// Where the result of a call goes, as its arguments say.
 pub(super) struct Call<'a, 'py> {
@@ -145,6 +117,7 @@ impl<'a, 'py> Call<'a, 'py> {
             (out, _) => (out.clone(), None),
         };
         let device = self.device;
+        let watch = Watch::start(name, &device, arguments.iter().filter_map(Argument::tensor));
         let to_host = self.as_array;
         let work = move || -> Result<Tensor> {
             let ready = arguments
@@ -169,10 +142,9 @@ impl<'a, 'py> Call<'a, 'py> {
                 _ => Ok(result),
             }
         };
-        let started = CPU_PROFILED.load(Ordering::Relaxed).then(Instant::now);
         let result = if small { work()? } else { enter(py, work)? };
-        if let (Some(started), Device::Cpu(_)) = (started, result.device()) {
-            note_cpu_time(name, started.elapsed());
+        if let Some(watch) = watch {
+            watch.finish(&result);
         }
         let Some(object) = self.out_object else { return give(py, result, self.as_array) };
         if self.out.is_none() {

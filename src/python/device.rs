@@ -1,5 +1,7 @@
 //! `gpukern.Device`, and the functions that find and choose devices.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
@@ -7,13 +9,14 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 
 use super::tensor::shape_argument;
-use super::{call, enter, errors};
+use super::{enter, errors};
 use crate::cpu::memory;
 use crate::cpu::simd::Level;
 use crate::device::select::{self, machine};
 use crate::device::{Device, placement};
 use crate::error::Error;
 use crate::ops::work;
+use crate::profile::{Outcome, Session, Timing};
 use crate::shape::{Shape, show};
 
 /// A device that computes: a GPU, or the CPU.
@@ -407,22 +410,31 @@ fn _set_float64_policy(policy: &str) -> PyResult<()> {
     Ok(super::arrays::set_float64_policy(policy)?)
 }
 
-#[pyfunction]
-fn _profile_start(py: Python<'_>, device: &PyDevice) -> PyResult<()> {
-    enter(py, || match &device.0 {
-        Device::Cpu(_) => call::start_cpu_profile(),
-        Device::Gpu(gpu) => gpu.context()?.start_profile(),
-    })
+/// A profile that is open.
+#[pyclass(frozen, module = "gpukern._native", name = "_Session")]
+struct PySession(Arc<Session>);
+
+/// One kernel: its name, device, start, seconds, bytes and operations.
+type Times = (Cow<'static, str>, String, f64, f64, Option<u64>, Option<u64>);
+/// Devices, and why something of them is missing.
+type LeftOut = Vec<(String, String)>;
+
+#[pymethods]
+impl PySession {
+    /// Ends it. The times, and the devices of which something is missing, each with the reason.
+    fn end(&self, py: Python<'_>) -> PyResult<(Vec<Times>, LeftOut)> {
+        let Outcome { timings, left_out } = enter(py, || self.0.end())?;
+        let times = timings.into_iter().map(|Timing { name, device, start, seconds, bytes, operations }| {
+            (name, device.id(), start, seconds, bytes, operations)
+        });
+        Ok((times.collect(), left_out))
+    }
 }
 
 #[pyfunction]
-fn _profile_stop(py: Python<'_>, device: &PyDevice) -> PyResult<Vec<(String, f64)>> {
-    enter(py, || match &device.0 {
-        Device::Cpu(_) => {
-            Ok(call::stop_cpu_profile().into_iter().map(|(name, seconds)| (name.into(), seconds)).collect())
-        }
-        Device::Gpu(gpu) => gpu.context()?.stop_profile(),
-    })
+#[pyo3(signature = (device, /))]
+fn _profile(py: Python<'_>, device: Option<&PyDevice>) -> PyResult<PySession> {
+    enter(py, || Session::begin(device.map(|device| device.0.clone())).map(PySession))
 }
 
 #[pyfunction]
@@ -437,6 +449,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<PyDevice>()?;
     module.add_class::<Memory>()?;
+    module.add_class::<PySession>()?;
     for function in [
         wrap_pyfunction!(devices, module)?,
         wrap_pyfunction!(default_device, module)?,
@@ -447,8 +460,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(_resolve, module)?,
         wrap_pyfunction!(_enable_context, module)?,
         wrap_pyfunction!(_set_float64_policy, module)?,
-        wrap_pyfunction!(_profile_start, module)?,
-        wrap_pyfunction!(_profile_stop, module)?,
+        wrap_pyfunction!(_profile, module)?,
         wrap_pyfunction!(_shutdown, module)?,
     ] {
         module.add_function(function)?;

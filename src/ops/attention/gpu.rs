@@ -404,7 +404,13 @@ impl Piece<'_> {
             bindings: &bindings,
             params: bytemuck::bytes_of(&params),
             groups: groups as u32,
-            bytes: bindings.iter().flatten().map(|binding| binding.size).sum(),
+            bytes: operands.into_iter().chain(&mask).chain(lengths).chain([target]).map(Tensor::stored_bytes).sum(),
+            steps: self.problem.steps(
+                self.batch() * self.heads(),
+                self.first_query..self.first_query + self.queries(),
+                &self.lengths,
+                from..from + count,
+            ),
         })
     }
 }
@@ -433,7 +439,8 @@ fn merge(partial: &Tensor, target: &Tensor, width: usize) -> Result<()> {
         bindings: &[Some(from), Some(to)],
         params: bytemuck::bytes_of(&params),
         groups: rows as u32,
-        bytes: from.size,
+        bytes: partial.stored_bytes() + target.stored_bytes(),
+        steps: 0,
     })
 }
 

@@ -337,7 +337,8 @@ impl Product<'_> {
             bindings: &[Some(a.binding), Some(b.binding), Some(out.binding)],
             params: bytemuck::bytes_of(&params),
             groups: way.groups(&this, splits) as u32,
-            bytes: a.binding.size + b.binding.size + out.binding.size,
+            bytes: a.bytes + b.bytes + out.bytes,
+            steps: (this.batches * this.rows * this.columns * this.inner) as u64,
         })
     }
 }

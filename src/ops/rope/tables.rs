@@ -141,7 +141,8 @@ fn on_gpu(positions: &Tensor, frequencies: &[u64], tables: &Tensor) -> Result<()
                     bindings: &windows.map(|(binding, _)| Some(binding)),
                     params: bytemuck::bytes_of(&params),
                     groups: (rows * width).div_ceil(workgroup as usize) as u32,
-                    bytes: (rows * width * 4) as u64,
+                    bytes: [&at, &of, &out].map(Tensor::stored_bytes).iter().sum(),
+                    steps: 0,
                 })?;
             }
         }
