@@ -78,6 +78,12 @@ pub(super) fn entry_points(module: &Module) -> Vec<String> {
     all.filter(|entry| entry.stage == ShaderStage::Compute).map(|entry| entry.name.clone()).collect()
 }
 
+/// Names for a message, the first dozen of them.
+fn listed(names: &[String]) -> String {
+    let more = if names.len() > 12 { format!(", and {} more", names.len() - 12) } else { String::new() };
+    names.iter().take(12).map(String::as_str).collect::<Vec<_>>().join(", ") + &more
+}
+
 /// The place of the entry point to run.
 pub(super) fn choose_entry_point(source: &Source, module: &Module, wanted: Option<&str>) -> Result<usize> {
     let names = entry_points(module);
@@ -92,7 +98,7 @@ pub(super) fn choose_entry_point(source: &Source, module: &Module, wanted: Optio
             return Err(Error::Kernel(format!(
                 "{} has several entry points; choose one with entry_point=: {}",
                 source.what,
-                names.join(", ")
+                listed(&names)
             )));
         }
         (Some(wanted), _) if names.iter().any(|name| name == wanted) => wanted,
@@ -100,7 +106,7 @@ pub(super) fn choose_entry_point(source: &Source, module: &Module, wanted: Optio
             return Err(Error::Kernel(format!(
                 "{} has no entry point '{wanted}'; there is: {}",
                 source.what,
-                names.join(", ")
+                listed(&names)
             )));
         }
     };
@@ -162,7 +168,11 @@ pub(super) fn bindings_of(
         }
         let array_of_bindings = matches!(module.types[variable.ty].inner, TypeInner::BindingArray { .. });
         let Some(ty) = Type::of(module, variable.ty) else {
-            let what = if array_of_bindings { "arrays of bindings are not taken" } else { "no buffer holds this type" };
+            let what = if array_of_bindings {
+                "arrays of bindings are not taken"
+            } else {
+                "no buffer holds a type like this, or one that is nested so deeply"
+            };
             return Err(refuse_variable(source, module, handle, what));
         };
         let place = variable.binding.map(|place| (place.group, place.binding));

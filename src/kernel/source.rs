@@ -159,6 +159,7 @@ impl Source {
         let mut files = SimpleFiles::new();
         let mut whole = vec![None; self.parts.len()];
         let mut labels = Vec::new();
+        let mut renamed = Vec::new();
         // What the user wrote comes first.
         let is_ours = |range: &Range<usize>| {
             self.parts.iter().any(|part| part.file.starts_with("gpukern") && part.range.contains(&range.start))
@@ -176,8 +177,11 @@ impl Source {
             let (id, place) = match excerpt(text, &place) {
                 None => (*whole[part].get_or_insert_with(|| files.add(file.clone(), printable(text))), place),
                 Some(cut) => {
-                    let (line, column) = position(text, cut.start);
-                    let name = format!("{file}, line {line} from column {column}");
+                    // The excerpt is a file of its own, which begins with its first line.
+                    let name = format!("{file}, cut");
+                    let (line, column) = position(text, place.start);
+                    let shown = format!("{name}:1:{}", position(&text[cut.clone()], place.start - cut.start).1);
+                    renamed.push((shown, format!("{file}:{line}:{column}, cut")));
                     let within = place.start - cut.start..place.end.min(cut.end) - cut.start;
                     (files.add(name, printable(&text[cut])), within)
                 }
@@ -190,8 +194,11 @@ impl Source {
         let message = shortened(&plain(&complaint.message));
         notes.extend(hints);
         let diagnostic = Diagnostic::error().with_message(&message).with_labels(labels).with_notes(notes);
-        let shown = term::emit_into_string(&term::Config::default(), &files, &diagnostic)
+        let mut shown = term::emit_into_string(&term::Config::default(), &files, &diagnostic)
             .unwrap_or_else(|_| format!("error: {message}"));
+        for (from, to) in renamed {
+            shown = shown.replacen(&from, &to, 1);
+        }
         Error::Kernel(format!("{} does not compile\n{}", self.what, shown.trim_end()))
     }
 

@@ -54,6 +54,9 @@ pub enum Scalar {
     U64,
 }
 
+/// Types nest no deeper than so: WGSL promises 15 levels.
+const DEEPEST: usize = 64;
+
 impl Scalar {
     fn of(scalar: naga::Scalar) -> Option<Self> {
         Some(match (scalar.kind, scalar.width) {
@@ -126,6 +129,14 @@ pub struct Numbers {
 impl Type {
     /// The type behind a handle, if buffers can hold it.
     pub(crate) fn of(module: &Module, handle: Handle<naga::Type>) -> Option<Self> {
+        Self::within(module, handle, 0)
+    }
+
+    /// The same within so many other types.
+    fn within(module: &Module, handle: Handle<naga::Type>, depth: usize) -> Option<Self> {
+        if depth > DEEPEST {
+            return None;
+        }
         let ty = &module.types[handle];
         Some(match &ty.inner {
             TypeInner::Scalar(scalar) => Self::Scalar(Scalar::of(*scalar)?),
@@ -135,7 +146,7 @@ impl Type {
                 Self::Matrix { columns: *columns as usize, rows: *rows as usize, scalar: Scalar::of(*scalar)? }
             }
             TypeInner::Array { base, size, stride } => Self::Array {
-                of: Box::new(Self::of(module, *base)?),
+                of: Box::new(Self::within(module, *base, depth + 1)?),
                 count: match size {
                     ArraySize::Constant(count) => Some(count.get() as usize),
                     ArraySize::Dynamic => None,
@@ -152,7 +163,7 @@ impl Type {
                         Some(Field {
                             name: member.name.clone().unwrap_or_default(),
                             offset: member.offset as usize,
-                            ty: Self::of(module, member.ty)?,
+                            ty: Self::within(module, member.ty, depth + 1)?,
                         })
                     })
                     .collect::<Option<_>>()?,
