@@ -88,7 +88,10 @@ impl PyBinding {
 #[pymethods]
 impl PyKernel {
     #[new]
-    #[pyo3(signature = (source, /, *, entry_point=None, constants=None, name=None, trusted=Given::Default(false)))]
+    #[pyo3(
+        signature = (source, /, *, entry_point=None, constants=None, name=None, trusted=Given::Default(false)),
+        text_signature = "(source, /, *, entry_point=None, constants=None, name=None, trusted=False)"
+    )]
     fn new(
         py: Python<'_>,
         source: Any<'_, '_>,
