@@ -40,6 +40,14 @@ const ADVICE: &[(&str, &str)] = &[
     ("Built-in type for GlobalInvocationId", "it is a vec3<u32>: take `id.x` for the index along x"),
     ("Built-in type for", "builtin ids are vec3<u32>; indices and sizes of subgroups and workgroups are u32"),
     ("is recursive", "WGSL has no recursion: write it as a loop"),
+    (
+        "does not match the declared return type",
+        "entry points return nothing: write results to a `var<storage, read_write>`",
+    ),
+    (
+        "Functions that are not entry points cannot have",
+        "mark the entry point: `@compute @workgroup_size(64) fn main(...)`",
+    ),
     ("is cyclic", "WGSL has no recursion: write it as a loop"),
     ("Accessing with index", "an index is one integer: take a component, such as id.x"),
     ("Array length of", "arrayLength takes a pointer to an array whose length is open: arrayLength(&x)"),
@@ -152,6 +160,7 @@ const REWORDED: &[(&str, &str)] = &[
     ("Uses operations forbidden at this stage", "it uses what only shaders that draw have"),
     ("Abstract types may only appear", "a number without a type meets a type that it does not fit"),
     ("specifies standard functionality which is not yet implemented", "this extension is not known here"),
+    ("does not match the declared return type", "what it returns is not of the type that it declares"),
     ("see msg", ""),
 ];
 
@@ -208,7 +217,7 @@ pub(super) fn hints(complaint: &Complaint, text: &str) -> Option<String> {
         FOREIGN.iter().find(|(names, _)| names.contains(&name)).map(|(_, hint)| (*hint).to_string())
     } else if says("expected assignment or increment") {
         declaration(complaint, text)
-    } else if says("HOST_SHAREABLE") || says("Type flags TypeFlags") {
+    } else if says("HOST_SHAREABLE") || says("Type flags TypeFlags") || says("not host-shareable") {
         Some(holdable(complaint, text).into())
     } else if says("Loading of [") && text.contains("arrayLength(") && !text.contains("arrayLength(&") {
         Some("arrayLength takes a pointer: arrayLength(&x)".into())

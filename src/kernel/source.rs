@@ -181,7 +181,7 @@ impl Source {
                     let name = format!("{file}, cut");
                     let (line, column) = position(text, place.start);
                     let shown = format!("{name}:1:{}", position(&text[cut.clone()], place.start - cut.start).1);
-                    renamed.push((shown, format!("{file}:{line}:{column}, cut")));
+                    renamed.push((shown, format!("{file}:{line}:{column}")));
                     let within = place.start - cut.start..place.end.min(cut.end) - cut.start;
                     (files.add(name, printable(&text[cut])), within)
                 }

@@ -117,7 +117,7 @@ impl PyKernel {
         };
         let constants = match constants.filter(|constants| !constants.is_none()) {
             None => Vec::new(),
-            Some(constants) => constants_argument(constants)?,
+            Some(constants) => constants_argument("kernel", constants)?,
         };
         let options = Options { source, entry_point, constants, name, trusted };
         enter(py, || Kernel::new(options)).map(Self::of)
@@ -210,7 +210,8 @@ impl PyKernel {
     /// (128, 1, 1)
     #[pyo3(signature = (**constants))]
     fn specialize(&self, py: Python<'_>, constants: Option<Any<'_, '_>>) -> PyResult<Self> {
-        let constants = constants.map_or_else(|| Ok(Vec::new()), constants_argument)?;
+        let what = format!("kernel '{}'", self.kernel.name);
+        let constants = constants.map_or_else(|| Ok(Vec::new()), |constants| constants_argument(&what, constants))?;
         enter(py, || self.kernel.specialise(&constants)).map(Self::of)
     }
 
@@ -305,7 +306,7 @@ impl PyKernel {
 /// The names of the compute entry points of a source.
 #[pyfunction]
 fn _entry_points(py: Python<'_>, source: &str, constants: Any<'_, '_>, name: &str) -> PyResult<Vec<String>> {
-    let constants = constants_argument(constants)?;
+    let constants = constants_argument(name, constants)?;
     enter(py, || kernel::entry_points_of(source, &constants, name))
 }
 
@@ -354,17 +355,18 @@ fn as_kernel_error(py: Python<'_>) -> impl Fn(PyErr) -> PyErr {
 }
 
 /// Values of constants, by name.
-fn constants_argument(constants: Any<'_, '_>) -> PyResult<Vec<(String, Value)>> {
+fn constants_argument(what: &str, constants: Any<'_, '_>) -> PyResult<Vec<(String, Value)>> {
     let Ok(constants) = constants.cast::<PyDict>() else {
-        return Err(
-            Error::Kernel("Kernel: constants= is a dict of names and values, such as {'BLOCK': 128}".into()).into()
-        );
+        return Err(Error::Kernel(
+            "kernel: constants= must be a dict of names and values, such as {'BLOCK': 128}".into(),
+        )
+        .into());
     };
     let mut all = constants
         .iter()
         .map(|(name, value)| {
             let name = name.str()?.to_string();
-            let value = constant_value(&name, &value)?;
+            let value = constant_value(what, &name, &value)?;
             Ok((name, value))
         })
         .collect::<PyResult<Vec<_>>>()?;
@@ -372,7 +374,7 @@ fn constants_argument(constants: Any<'_, '_>) -> PyResult<Vec<(String, Value)>> 
     Ok(all)
 }
 
-fn constant_value(name: &str, value: Any<'_, '_>) -> PyResult<Value> {
+fn constant_value(what: &str, name: &str, value: Any<'_, '_>) -> PyResult<Value> {
     if let Ok(flag) = value.extract::<bool>() {
         return Ok(Value::Bool(flag));
     }
@@ -393,7 +395,7 @@ fn constant_value(name: &str, value: Any<'_, '_>) -> PyResult<Value> {
         Some((b'u', 4)) => "u32",
         _ => {
             return Err(Error::Kernel(format!(
-                "Kernel: the constant {name}={} must be a number or a bool, or for an alias one of the types float16, \
+                "{what}: the constant {name}={} must be a number or a bool, or for an alias one of the types float16, \
                  float32, int32, uint32",
                 shown(value)
             ))

@@ -86,7 +86,7 @@ impl<'py> Keywords<'py> {
         if kernel.bindings.iter().any(|binding| binding.name == name) {
             self.variables.push((name, value));
         } else if kernel.constants.iter().any(|constant| constant.name == name) || kernel.has_alias(&name) {
-            let value = constant_value(&name, &value)?;
+            let value = constant_value(&format!("kernel '{}'", kernel.name), &name, &value)?;
             self.constants.push((name, value));
         } else if !kernel.unused.contains(&name) {
             let mut known: Vec<&str> = kernel.bindings.iter().map(|binding| binding.name.as_str()).collect();
@@ -215,8 +215,9 @@ fn extents(kernel: &Kernel, label: &str, value: Any<'_, '_>) -> PyResult<[u64; 3
         match (value.extract::<i64>(), value.is_instance_of::<PyInt>()) {
             (Ok(number), _) if !is_bool && number >= 0 => Ok(number as u64),
             (Ok(number), _) if !is_bool => Err(kernel.refuse(format!("{label}={number} is negative")).into()),
-            // Too large for anything.
-            (Err(_), true) if value.gt(0)? => Ok(u64::MAX),
+            (Err(_), true) if value.gt(0)? => {
+                Err(kernel.refuse(format!("{label}={} is more than 32-bit ids count", shown(value))).into())
+            }
             (Err(_), true) => Err(kernel.refuse(format!("{label}={} is negative", shown(value))).into()),
             _ => Err(wrong().into()),
         }

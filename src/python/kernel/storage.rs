@@ -217,8 +217,10 @@ fn other_argument<'py>(
     let element = layout::element_dtype(py, ty, 0)?;
     if element.getattr("names")?.is_none() {
         let is_array = value.hasattr("__array__")?;
-        let wrong =
-            |error: PyErr| kernel.refuse(format!("'{name}' ({ty}): NumPy makes no array of it: {}", error.value(py)));
+        let wrong = |error: PyErr| {
+            let (shown, why) = (shown(value), error.value(py));
+            kernel.refuse(format!("'{name}' ({ty}): an array, a tensor or a list is wanted, not {shown}: {why}"))
+        };
         let array = if is_array {
             as_array(value, &format!("kernel '{}'", kernel.name), name).map_err(as_kernel_error(py))?
         } else {
