@@ -105,13 +105,13 @@ impl PyKernel {
         let trusted = trusted.flag("Kernel", "trusted").map_err(as_kernel_error(py))?;
         if source.is_instance_of::<PyString>() && source.extract::<String>().is_err() {
             return Err(
-                Error::Kernel("Kernel: the source has a character (a surrogate) that UTF-8 has not".into()).into()
+                Error::Kernel("kernel: the source has a character (a surrogate) that UTF-8 has not".into()).into()
             );
         }
         let Ok(source) = source.extract::<String>() else {
             let kind = source.get_type().name()?.to_string();
             return Err(Error::Kernel(format!(
-                "Kernel: the source is a {kind}, not a str; read a file with pathlib.Path(...).read_text()"
+                "kernel: the source is a {kind}, not a str; read a file with pathlib.Path(...).read_text()"
             ))
             .into());
         };
@@ -345,7 +345,7 @@ fn text_argument(label: &str, value: Option<Any<'_, '_>>) -> PyResult<Option<Str
     let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(None) };
     match value.extract::<String>() {
         Ok(text) if !text.is_empty() && !text.chars().any(char::is_control) => Ok(Some(text)),
-        _ => Err(Error::Kernel(format!("Kernel: {label}={} must be a name, a str of one line", shown(value))).into()),
+        _ => Err(Error::Kernel(format!("kernel: {label}={} must be a name, a str of one line", shown(value))).into()),
     }
 }
 
