@@ -362,7 +362,9 @@ fn constants_argument(what: &str, constants: Any<'_, '_>) -> PyResult<Vec<(Strin
         )
         .into());
     };
+    // Of a copy, since to read a value may run code of its own.
     let mut all = constants
+        .copy()?
         .iter()
         .map(|(name, value)| {
             let name = name.str()?.to_string();

@@ -53,7 +53,9 @@ impl<'py> Keywords<'py> {
         let mut all = Self::none(keywords.py());
         let mut more = None;
         for (name, value) in keywords {
-            let name = name.cast::<PyString>()?.to_str()?.to_string();
+            let Ok(name) = name.extract::<String>() else {
+                return Err(kernel.refuse(format!("it has no {}", shown(&name))).into());
+            };
             match name.as_str() {
                 "threads" => all.threads = Some(value).filter(|value| !value.is_none()),
                 "workgroups" => all.workgroups = Some(value).filter(|value| !value.is_none()),
@@ -71,7 +73,8 @@ impl<'py> Keywords<'py> {
         let Ok(more) = more.cast::<PyDict>() else {
             return Err(kernel.refuse("bindings= is a dict of variables' names and what they are given").into());
         };
-        for (name, value) in more {
+        // Of a copy, since to read a name may run code of its own.
+        for (name, value) in more.copy()? {
             let name = name.str()?.to_string();
             if all.variables.iter().any(|(other, _)| *other == name) {
                 return Err(kernel.refuse(format!("'{name}' is given twice, in bindings= too")).into());
@@ -253,7 +256,7 @@ fn outs<'py>(
             .into());
     };
     let mut all = Vec::with_capacity(out.len());
-    for (name, what) in out {
+    for (name, what) in out.copy()? {
         let name = name.str()?.to_string();
         match kernel.bindings.iter().find(|binding| binding.name == name) {
             Some(binding) if binding.access == Access::ReadWrite => {}

@@ -171,7 +171,9 @@ impl Packer<'_> {
             let path = Path::Field(path, &field.name);
             let to = &mut to[field.offset..];
             if names.contains(&field.name) {
-                self.put(&field.ty, &value.get_item(&*field.name)?, to, &path)?;
+                let given =
+                    value.get_item(&*field.name).map_err(|_| self.refuse(&path, &field.ty, "it cannot be read"))?;
+                self.put(&field.ty, &given, to, &path)?;
             } else if let Some(numbers) = (self.automatic)(&field.name) {
                 self.put_automatic(&field.ty, &numbers, field.name.ends_with("_shape"), to, &path, py)?;
             } else {
