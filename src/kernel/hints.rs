@@ -195,7 +195,8 @@ pub(super) fn plain(text: &str) -> String {
 
 /// Whether a note says nothing to anybody but the compiler's authors.
 pub(super) fn is_noise(note: &str) -> bool {
-    note.contains("Naga maintainers")
+    note.ends_with(" varying error")
+        || note.contains("Naga maintainers")
         || note.starts_with("Expression [") && note.ends_with("is invalid")
         || note.starts_with("You can enable this extension by adding `enable wgpu_binding_array")
 }
