@@ -100,6 +100,12 @@ def _is_capped_gpu(item):
     return item.callspec.params["device"] in set(CAPPED_GPUS) - set(GPUS)
 
 
+@pytest.fixture(scope="session", params=CAPPED_GPUS, ids=str)
+def capped_gpu(request):
+    """Every GPU, also with fewer capabilities."""
+    return request.param.device
+
+
 @pytest.fixture(scope="session", params=[*GPUS, Variant("cpu")], ids=str)
 def plain_device(request):
     """Every device as it is."""
