@@ -5,15 +5,29 @@ from pathlib import Path
 
 import pytest
 
+import gpukern as gk
+
 ROOT = Path(__file__).parent.parent
+KERNELS = ROOT / "docs" / "kernels.md"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_python_blocks_run(document):
+def run_blocks(document):
     """One after another, each with the names of those before it."""
     names = {}
     blocks = re.findall(r"^```python\n(.*?)^```", document.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
     for number, block in enumerate(blocks, 1):
         exec(compile(block, f"{document.name}, block {number}", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path != KERNELS], ids=lambda path: path.name)
+def test_python_blocks_run(document):
+    run_blocks(document)
+
+
+def test_the_guide_to_kernels_runs(gpu):
+    """On every GPU. Where there is none its kernels cannot run, and this is skipped."""
+    with gk.use_device(gpu):
+        run_blocks(KERNELS)
