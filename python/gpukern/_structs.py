@@ -53,7 +53,7 @@ def _copy(source: Array, target: Array, what: str) -> None:
 
 
 def _copy_numbers(source: Array, target: Array, what: str) -> None:
-    if source.dtype != target.dtype:
+    if source.dtype.newbyteorder("=") != target.dtype.newbyteorder("="):
         raise ValueError(f"'{what}' has dtype {source.dtype}, not {target.dtype}; convert it with .astype")
     # WGSL puts a fourth number behind every three of a vec3 in arrays and matrices.
     if target.shape != source.shape and target.ndim and source.ndim:

@@ -40,11 +40,10 @@ impl Compiled {
         for (binding, bytes) in kernel.bindings.iter().zip(bytes) {
             if binding.access.is_storage() && bytes > most {
                 return Err(kernel.refuse(format!(
-                    "'{}' has {}, but a binding on {} spans at most {}; give it in parts",
+                    "'{}' has {} ({bytes} bytes), but a binding on {} spans at most {most} bytes; give it in parts",
                     binding.name,
                     Bytes(bytes),
-                    self.context.device.id,
-                    Bytes(most)
+                    self.context.device.id
                 )));
             }
         }

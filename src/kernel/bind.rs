@@ -65,7 +65,7 @@ pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input, runs: boo
     }
     let fit = match input {
         Input::Tensor(tensor) | Input::Array(tensor) => fit(&binding.ty, tensor.dtype(), tensor.shape(), runs),
-        Input::Bytes(tensor) => fit_bytes(&binding.ty, tensor.len()),
+        Input::Bytes(tensor) => fit_bytes(&binding.ty, tensor.len(), runs),
         Input::New(shape, dtype) => fit(&binding.ty, *dtype, shape, runs),
         Input::Values(bytes) => {
             debug_assert_eq!(bytes.len(), binding.ty.size());
@@ -82,7 +82,7 @@ fn fit(ty: &Type, dtype: DType, shape: &[usize], runs: bool) -> Result<Fit, Stri
         Type::Array { of, count, .. } => (&**of, *count),
         other => (other, Some(1)),
     };
-    let Some(numbers) = element.numbers() else { return fit_struct(ty, dtype, count) };
+    let Some(numbers) = element.numbers() else { return fit_struct(ty, dtype, count, runs) };
     let Numbers { scalar, count: per, .. } = numbers;
     let padded = numbers.padded || matches!((ty, element), (Type::Array { .. }, Type::Vector { size: 3, .. }));
     let packed = scalar == Scalar::U32 && matches!(dtype, DType::Float16 | DType::BFloat16);
@@ -140,14 +140,14 @@ fn wrong_dtype(dtype: DType, scalar: Scalar) -> String {
 }
 
 /// An array of plain numbers given for structs: words as they lie.
-fn fit_struct(ty: &Type, dtype: DType, count: usize) -> Result<Fit, String> {
+fn fit_struct(ty: &Type, dtype: DType, count: usize, runs: bool) -> Result<Fit, String> {
     if dtype != DType::UInt32 && !only_of(ty, dtype) {
         return Err(format!(
             "the dtype is {dtype}; structs are given as a structured array whose fields have the members' names, or as \
              uint32 words as they lie in memory"
         ));
     }
-    fit_bytes(ty, count * dtype.size())
+    fit_bytes(ty, count * dtype.size(), runs)
 }
 
 /// Whether all numbers in a type are of this dtype.
@@ -161,13 +161,13 @@ fn only_of(ty: &Type, dtype: DType) -> bool {
     }
 }
 
-fn fit_bytes(ty: &Type, bytes: usize) -> Result<Fit, String> {
+fn fit_bytes(ty: &Type, bytes: usize, runs: bool) -> Result<Fit, String> {
     let fixed = ty.size();
     let fits = match ty.tail() {
         None => bytes == fixed,
         Some((_, stride)) => bytes >= smallest(ty) && (bytes - fixed).is_multiple_of(stride),
     };
-    if fits {
+    if fits || bytes == 0 && ty.tail().is_some() && !runs {
         return Ok(Fit::AsItIs);
     }
     Err(match ty.tail() {

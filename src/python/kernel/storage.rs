@@ -40,13 +40,13 @@ impl<'py> Return<'py> {
     pub(super) fn give(self, py: Python<'py>, result: Tensor, as_array: bool) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Tensor(given) => Ok(given),
-            // No tensor holds structs.
-            Self::New | Self::InPlace(_) if !as_array => Ok(Py::new(py, PyTensor(result))?.into_bound(py).into_any()),
+            Self::New if !as_array => Ok(Py::new(py, PyTensor(result))?.into_bound(py).into_any()),
             Self::New => to_array(py, &result, true),
             Self::InPlace(array) => {
-                py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, to_array(py, &result, true)?))?;
+                py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, to_new_array(py, &result)?))?;
                 Ok(array)
             }
+            // No tensor holds structs.
             Self::Structs { shape, dtype, given, into } => {
                 let bytes = to_new_array(py, &result)?.call_method1("reshape", (-1,))?;
                 let structs = bytes.call_method1("view", ("uint8",))?.call_method1("view", (dtype,))?;
@@ -85,21 +85,23 @@ pub(super) fn new_output<'py>(
         _ => (what.clone(), None),
     };
     let shape = shape_argument(&shape, "out").map_err(|_| wrong())?;
-    let size: usize = layout::element_dtype(py, &binding.ty, 0)?.getattr("itemsize")?.extract()?;
+    let dtype = dtype_object(py, dtype).map_err(|_| wrong())?;
+    let tail = dtype.as_ref().map_or(Ok(0), |dtype| tail_of(&binding.ty, dtype))?;
+    let own = layout::element_dtype(py, &binding.ty, tail)?;
+    let size: usize = own.getattr("itemsize")?.extract()?;
     checked_len(&shape, size, &format!("kernel '{}': '{}'", kernel.name, binding.name))?;
-    let own = layout::element_dtype(py, &binding.ty, 0)?;
     if !own.getattr("names")?.is_none() {
-        let size: usize = own.getattr("itemsize")?.extract()?;
         let words = shape.iter().product::<usize>() * size / 4;
-        let returns = Return::Structs {
-            shape: shape.to_vec(),
-            dtype: own,
-            given: dtype_object(py, dtype).map_err(|_| wrong())?,
-            into: None,
-        };
+        if let Some(dtype) = &dtype {
+            // Whether it can be had of what the kernel writes.
+            let none = py.import("numpy")?.call_method1("zeros", (0, &own))?;
+            let tried = py.import("gpukern._structs")?.call_method1("from_layout", (none, dtype));
+            tried.map_err(|_| wrong())?;
+        }
+        let returns = Return::Structs { shape: shape.to_vec(), dtype: own, given: dtype, into: None };
         return Ok((Input::New(SmallVec::from_slice(&[words]), DType::UInt32), returns));
     }
-    let dtype = dtype_object(py, dtype).map_err(|_| wrong())?.unwrap_or(own);
+    let dtype = dtype.unwrap_or(own);
     let dtype = DType::ALL
         .into_iter()
         .find(|&known| descriptor(py, known).is_ok_and(|known| known.eq(&dtype).unwrap_or(false)))
@@ -127,8 +129,14 @@ pub(super) fn storage_argument<'py>(
     }
     let what = format!("kernel '{}'", kernel.name);
     let array = plain_array(value, &what, name).map_err(as_kernel_error(value.py()))?;
-    let Some(array) = array else { return other_argument(kernel, binding, value) };
     let into = (inplace && binding.access == Access::ReadWrite).then(|| value.clone());
+    let Some(array) = array else {
+        if into.is_some() {
+            let why = format!("'{name}' is {}, and inplace=True writes arrays", shown(value));
+            return Err(kernel.refuse(why).into());
+        }
+        return other_argument(kernel, binding, value);
+    };
     if into.is_some() && !value.getattr("flags")?.getattr("writeable")?.is_truthy()? {
         return Err(kernel
             .refuse(format!("'{name}' is read-only, and inplace=True writes it; give a writable array"))
@@ -173,7 +181,7 @@ fn structured_argument<'py>(
     into: Option<Bound<'py, PyAny>>,
 ) -> PyResult<(Input, Return<'py>)> {
     let py = array.py();
-    let dtype = layout::element_dtype(py, &binding.ty, tail_of(&binding.ty, array)?)?;
+    let dtype = layout::element_dtype(py, &binding.ty, tail_of(&binding.ty, array.dtype().as_any())?)?;
     if dtype.getattr("names")?.is_none() {
         return Err(kernel
             .refuse(format!("'{}' is a structured array, but {} has no fields", binding.name, binding.ty))
@@ -189,12 +197,12 @@ fn structured_argument<'py>(
     Ok((Input::Bytes(bytes), Return::Structs { shape, dtype, given, into }))
 }
 
-/// How many elements a structured array has at the end of a struct that leaves their number open.
-fn tail_of(ty: &Type, array: &Bound<'_, PyUntypedArray>) -> PyResult<usize> {
+/// How many elements a structured dtype has at the end of a struct that leaves their number open.
+fn tail_of(ty: &Type, dtype: &Bound<'_, PyAny>) -> PyResult<usize> {
     let (Type::Struct { fields, .. }, Some(_)) = (ty, ty.tail()) else { return Ok(0) };
     let name = &fields.last().expect("a struct with a tail has fields").name;
-    let Ok(field) = array.as_any().get_item(&**name) else { return Ok(0) };
-    field.getattr("shape")?.get_item(array.ndim()).and_then(|count| count.extract()).or(Ok(0))
+    let Ok(field) = dtype.get_item(&**name) else { return Ok(0) };
+    field.getattr("shape")?.get_item(0).and_then(|count| count.extract()).or(Ok(0))
 }
 
 /// The memory of an array as a tensor of bytes.
@@ -229,6 +237,11 @@ fn other_argument<'py>(
             make.call1((value, element)).map_err(wrong)?.cast_into::<PyUntypedArray>()?
         };
         return Ok((Input::Array(array_tensor(kernel, binding, &array)?), Return::New));
+    }
+    if value.hasattr("dtype")? {
+        // A struct of NumPy's is an array of one.
+        let array = py.import("numpy")?.call_method1("asarray", (value,))?.cast_into::<PyUntypedArray>()?;
+        return structured_argument(kernel, binding, &array, None);
     }
     let bytes = values::pack(kernel, name, ty, value, &|_| None)?;
     let count = match (ty, ty.tail()) {
