@@ -14,6 +14,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -792,6 +793,88 @@ def test_sequences_that_do_not_keep_their_word(gpu, sequence):
     assert_works(gpu)
 
 
+class Meddling:
+    """A number that empties a dict when it is read, or a name that does."""
+
+    def __init__(self, name=""):
+        self.dict, self.name = {}, name
+
+    def __float__(self):
+        self.dict.clear()
+        return 1.0
+
+    def __str__(self):
+        self.dict.clear()
+        return self.name
+
+
+@pytest.mark.parametrize("place", ["constants", "values in bindings", "names in bindings", "out", "uniform"])
+def test_dicts_that_change_while_they_are_read(gpu, place):
+    given, value, name = Given(gpu), Meddling(), Meddling("y")
+    source = "override n: f32 = 1.0; override m: f32 = 1.0;\n" + main("y[0] = n * m;")
+    calls = {
+        "constants": lambda d: gk.Kernel(source, constants=d),
+        "values in bindings": lambda d: kernel(source)(y=given.y, threads=0, device=gpu, bindings=d),
+        "names in bindings": lambda d: kernel(source)(threads=0, device=gpu, bindings=d),
+        "out": lambda d: kernel(source)(threads=0, device=gpu, out=d),
+        "uniform": lambda d: given.arrays(p=d, threads=0),
+    }
+    contents = {
+        "constants": {"n": value, "m": 2.0},
+        "values in bindings": {"n": value, "m": 2.0},
+        "names in bindings": {name: given.y, "m": 2.0},
+        "out": {name: 5, "z": 5},
+        "uniform": {"a": value, "n": 5},
+    }
+    for meddling in (value, name):
+        meddling.dict = contents[place]
+    with suppress(gk.KernelError):
+        calls[place](contents[place])
+    assert given.values() == given.before
+    assert_works(gpu)
+
+
+def test_a_refused_constant_is_forgotten(gpu):
+    """The same kernel takes the next value, and keeps its own."""
+    given, square = Given(gpu), kernel("override n = 3u;\n" + main("y[0] = f32(60u / n);"))
+    for _ in range(2):
+        with pytest.raises(gk.KernelError):
+            square(y=given.y, threads=1, n=-1, device=gpu)
+        assert square(y=given.y, threads=1, n=5, device=gpu)[0] == 12
+        assert square(y=given.y, threads=1, device=gpu)[0] == 20
+    assert square.constants == {"n": 3}
+
+
+def test_errors_in_eight_threads(gpu):
+    """Right calls stay right beside wrong ones, and every wrong one gets its own error."""
+    shared = Given(gpu)
+
+    def work(number):
+        for i in range(20):
+            with pytest.raises(gk.KernelError, match=f"unknown{number}"):
+                shared.call(**{f"unknown{number}": i})
+            with pytest.raises(gk.KernelError, match=f"missing{number}"):
+                gk.Kernel(main(f"y[0] = missing{number};"))
+            x = np.full(5, number + i, F32)
+            assert shared.arrays(x=x).tolist() == (2 + 2 * x).tolist()
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == list(range(8))
+    assert shared.values() == shared.before
+
+
+@pytest.mark.parametrize("language", ["msl", "glsl", "hlsl"])
+@pytest.mark.parametrize("ty", ["f16", "f64", "i64"])
+def test_what_a_language_lacks(language, ty):
+    """A translation, or an error that names the kernel and the language."""
+    before = "enable f16;\n" if ty == "f16" else ""
+    try:
+        assert kernel(before + main(f"y[0] = f32({ty}(x[0]));").replace("main", "wide")).translate(language)
+    except gk.KernelError as error:
+        assert_is_told(str(error), ("wide", language))
+
+
 def test_what_a_call_says_of_the_cpu():
     """As long as kernels run on GPUs only, it says so; later it computes."""
     x, y = np.ones(3, F32), np.ones(3, F32)
@@ -829,10 +912,11 @@ def test_errors_leave_nothing_behind(gpu):
         gc.collect()
 
     refuse(5)
-    references, in_use = sys.getrefcount(given.x), gpu.memory.in_use
+    # Counted outside of assertions, which keep what they look at.
+    before = sys.getrefcount(given.x), gpu.memory.in_use
     refuse(500)
-    assert sys.getrefcount(given.x) == references
-    assert gpu.memory.in_use == in_use
+    after = sys.getrefcount(given.x), gpu.memory.in_use
+    assert after == before
 
 
 # Kernels that write where they must not
