@@ -152,6 +152,10 @@ SOURCES = {
     "field that is none": Wrong(main("y[0] = id.w;"), ("w",), "4:15"),
     "float from integer": Wrong(main("y[0] = id.x;"), ("u32", "f32", "f32(i)"), "4:5"),
     "integer times float": Wrong(main("y[0] = id.x * 2.0;"), ("types", "f32(i)"), "4:19"),
+    "integer plus float": Wrong(main("y[0] = x[0] + id.x;"), ("f32", "u32", "f32(i)"), "4:12"),
+    "vector times array": Wrong(main("let a = vec2(1.0) * y;"), ("vec2", "array")),
+    "choice of two types": Wrong(main("y[0] = select(x[0], 1u, true);"), ("select", "f32", "u32"), "4:19"),
+    "result of another type": Wrong("fn f() -> f32 { return 1u; }\n" + main("y[0] = f();"), ("f", "f32")),
     "condition that is a number": Wrong(main("if (id.x) { y[0] = 1.0; }"), ("if", "boolean"), "4:9"),
     "index by a vector": Wrong(main("y[id] = 1.0;"), ("index", "id.x"), "4:5"),
     "negative index": Wrong(main("y[-1] = 1.0;"), ("negative", "index"), "4:5"),
@@ -212,6 +216,9 @@ SOURCES = {
     "no @binding": Wrong("@group(0) var<storage, read> v: array<f32>;\n" + main(""), ("binding",), "1:1"),
     "no @group": Wrong("@binding(5) var<storage, read> v: array<f32>;\n" + main(""), ("group",), "1:1"),
     "neither": Wrong("var<storage, read> v: array<f32>;\n" + main(""), ("v", "@group(0) @binding(0)"), "1:1"),
+    "array of no address space": Wrong(
+        bound("var v: array<f32>;", "y[0] = 1.0;"), ("v", "var<storage, read_write>"), "1:23"
+    ),
     "no address space": Wrong(bound("var v: array<f32>;", "v[0] = 1.0;"), ("var<storage, read_write>",), "5:5"),
     "unknown address space": Wrong(bound("var<buffer> v: array<f32>;"), ("buffer",), "1:27"),
     "bound twice": Wrong(main("y[0] = x[0];").replace("@binding(1)", "@binding(0)"), ("@binding", "x"), "2:23"),
