@@ -728,6 +728,19 @@ def test_a_wrong_call(gpu, name):
     assert_works(gpu)
 
 
+def test_refused_calls_record_nothing(gpu):
+    """A profile of them all has nothing in it but the tensors of ones that some are given."""
+    given = Given(gpu)
+    with gk.profile(gpu) as profile:
+        for case in CALLS.values():
+            with suppress(case.error):
+                case.call(given)
+    assert {kernel[0] for kernel in profile.kernels} <= {"ones"}
+    with gk.profile(gpu) as profile:
+        assert_works(gpu)
+    assert any("saxpy" in kernel[0] for kernel in profile.kernels)
+
+
 @pytest.mark.parametrize("length", [10**12, 2**61, 2**62], ids=str)
 def test_a_sequence_longer_than_memory(gpu, length):
     given = Given(gpu)
