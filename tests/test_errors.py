@@ -24,8 +24,8 @@ CLASSES = {
     gk.BoundsError: IndexError,
     gk.ArgumentError: ValueError,
 }
-# Nothing raises these: Error is the base of all others, and there are no user kernels yet.
-NEVER_RAISED = {gk.Error, gk.KernelError}
+# Nothing raises it: it is the base of all others.
+NEVER_RAISED = {gk.Error}
 
 F32 = np.float32
 MATRIX, VECTOR = np.ones((2, 3), F32), np.ones(4, F32)
@@ -251,6 +251,8 @@ CASES = {
     "no device to use": Case(gk.ArgumentError, lambda d: gk.use_device(3), ("use_device", "3")),
     "no device to profile": Case(gk.ArgumentError, lambda d: gk.profile(3), ("profile", "3")),
     "arange": Case(gk.ArgumentError, lambda d: gk.arange(0, 3, 0, device=d), ("arange", "step")),
+    # Of which test_kernel_errors.py has many.
+    "kernel": Case(gk.KernelError, lambda d: gk.Kernel("fn f() {}", name="f"), ("kernel", "f", "entry point")),
 }  # fmt: skip
 
 
