@@ -40,10 +40,12 @@ impl Compiled {
         for (binding, bytes) in kernel.bindings.iter().zip(bytes) {
             if binding.access.is_storage() && bytes > most {
                 return Err(kernel.refuse(format!(
-                    "'{}' has {} ({bytes} bytes), but a binding on {} spans at most {most} bytes; give it in parts",
+                    "'{}' has {}, but a binding on {} spans at most {}; give it in parts",
                     binding.name,
-                    Bytes(bytes),
-                    self.context.device.id
+                    // A few bytes more than the most would read the same.
+                    if bytes < most + most / 8 { format!("{bytes} bytes") } else { Bytes(bytes).to_string() },
+                    self.context.device.id,
+                    Bytes(most)
                 )));
             }
         }

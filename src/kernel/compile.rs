@@ -7,6 +7,7 @@ use naga::compact::{KeepUnused, compact};
 use naga::valid::{Capabilities, ModuleInfo, ValidationError, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ResourceBinding, StorageAccess, TypeInner, WithSpan};
 
+use super::hints::plain;
 use super::reflect::{self, Access};
 use super::source::{Complaint, Source, words};
 use super::{Identity, Kernel, Program, Value};
@@ -22,7 +23,7 @@ pub(crate) fn on_deep_stack<T: Send>(what: &str, work: impl FnOnce() -> Result<T
             Ok(thread) => thread.join().unwrap_or_else(|panic| {
                 Err(Error::Kernel(format!(
                     "{what}: the WGSL compiler fails on this source: {}",
-                    panic_message(&*panic)
+                    plain(&panic_message(&*panic))
                 )))
             }),
             Err(error) => Err(Error::Kernel(format!("{what}: no thread for the WGSL compiler: {error}"))),
@@ -30,8 +31,8 @@ pub(crate) fn on_deep_stack<T: Send>(what: &str, work: impl FnOnce() -> Result<T
     })
 }
 
-/// The name of the threads that compile.
-const COMPILER: &str = "gpukern-wgsl";
+/// The name of the threads that compile. Their panics are errors of sources.
+pub(crate) const COMPILER: &str = "gpukern-wgsl";
 
 /// The module of a source, if it is right by WGSL's rules. What a device can do is not asked yet.
 pub(super) fn parse(source: &Source) -> Result<(Module, ModuleInfo)> {
@@ -148,6 +149,11 @@ pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel
         .filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !used[*handle].is_empty())
         .map(|(_, variable)| u64::from(resolved.types[variable.ty].inner.size(resolved.to_ctx())).next_multiple_of(16))
         .sum();
+    if workgroup_memory > WORKGROUP {
+        return Err(
+            kernel.refuse(format!("its workgroup memory is {}, and no device has so much", Bytes(workgroup_memory)))
+        );
+    }
     check_private_memory(source, &resolved)?;
     Ok(Program {
         identity: Identity::new(&source.text, entry_point, &kernel.constants, kernel.options.trusted),
@@ -173,6 +179,9 @@ fn in_force(kernel: &Kernel) -> String {
         .collect();
     format!("they are {}; lengths and sizes are at least 1", all.join(", "))
 }
+
+/// The most bytes of workgroup memory that a kernel is translated with.
+const WORKGROUP: u64 = 16 << 20;
 
 /// The most bytes of variables that each invocation has for itself. WGSL promises 8 KiB; drivers that are given
 /// hundreds of megabytes take them for every invocation at once.

@@ -6,6 +6,7 @@ use naga::{AddressSpace, Module, ShaderStage};
 use rspirv::binary::Disassemble;
 
 use super::compile::{check, on_deep_stack};
+use super::hints::plain;
 use super::{Kernel, Program};
 use crate::error::Result;
 
@@ -41,12 +42,13 @@ pub struct Emitted {
 /// Translates a kernel, with the bounds checks that it is compiled with.
 pub fn emit(kernel: &Kernel, language: Language) -> Result<Emitted> {
     let program = kernel.program()?;
-    on_deep_stack(&program.source.what, || translate(kernel, program, language))
+    let what = format!("kernel '{}': it cannot be translated to {}", kernel.name, language.name());
+    on_deep_stack(&what, || translate(kernel, program, language))
 }
 
 fn translate(kernel: &Kernel, program: &Program, language: Language) -> Result<Emitted> {
     let fail = |error: &dyn std::fmt::Display| {
-        kernel.refuse(format!("it cannot be translated to {}: {error}", language.name()))
+        kernel.refuse(format!("it cannot be translated to {}: {}", language.name(), plain(&error.to_string())))
     };
     let module = &program.module;
     let info = check(&program.source, module, naga::valid::Capabilities::all())?;

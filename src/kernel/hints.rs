@@ -39,6 +39,15 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     ("Built-in type for GlobalInvocationId", "it is a vec3<u32>: take `id.x` for the index along x"),
     ("Built-in type for", "builtin ids are vec3<u32>; indices and sizes of subgroups and workgroups are u32"),
+    (
+        "can't work with",
+        "both sides are of one type, and WGSL converts no variables by itself: write f32(i), u32(x) or i32(n)",
+    ),
+    (
+        "Incompatible operands",
+        "both sides are of one type, and WGSL converts no variables by itself: write f32(i), u32(x) or i32(n)",
+    ),
+    ("address space Handle", "a buffer's variable is declared `var<storage, read>` or `var<storage, read_write>`"),
     ("is recursive", "WGSL has no recursion: write it as a loop"),
     (
         "does not match the declared return type",
@@ -161,6 +170,7 @@ const REWORDED: &[(&str, &str)] = &[
     ("Abstract types may only appear", "a number without a type meets a type that it does not fit"),
     ("specifies standard functionality which is not yet implemented", "this extension is not known here"),
     ("does not match the declared return type", "what it returns is not of the type that it declares"),
+    ("address space Handle", "it is declared without saying where it lies"),
     ("see msg", ""),
 ];
 
@@ -169,7 +179,7 @@ pub(super) fn plain(text: &str) -> String {
     if let Some((_, words)) = REWORDED.iter().find(|(words, _)| text.contains(words)) {
         return (*words).into();
     }
-    let text = text.replace("found \"\"", "found the end of the source").replace(" ''", "");
+    let text = in_wgsl(text).replace("found \"\"", "found the end of the source").replace(" ''", "");
     // Types are written out as the compiler's own data.
     let text = text.split(". Found ").next().unwrap_or_default();
     let text = text
@@ -190,7 +200,106 @@ pub(super) fn plain(text: &str) -> String {
             rest = inner;
         }
     }
-    plain + rest
+    operation(&(plain + rest))
+}
+
+/// A message with types as WGSL writes them, in place of the compiler's own data.
+fn in_wgsl(text: &str) -> String {
+    const TYPES: &[&str] = &[
+        "Scalar(Scalar {",
+        "Scalar {",
+        "Vector {",
+        "Matrix {",
+        "Array {",
+        "Struct {",
+        "Pointer {",
+        "ValuePointer {",
+        "Atomic(",
+    ];
+    let mut written = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = TYPES.iter().filter_map(|name| rest.find(name)).min() {
+        written.push_str(&rest[..at]);
+        let mut depth = 0;
+        let end = rest[at..].find(|c| {
+            depth += i32::from(matches!(c, '{' | '(')) - i32::from(matches!(c, '}' | ')'));
+            depth == 0 && matches!(c, '}' | ')')
+        });
+        let Some(end) = end.map(|end| at + end + 1) else { break };
+        written.push_str(&type_in_wgsl(&rest[at..end]));
+        rest = &rest[end..];
+    }
+    written + rest
+}
+
+/// A type of the compiler's data, as WGSL writes it.
+fn type_in_wgsl(data: &str) -> String {
+    let after = |name: &str| {
+        data.split(name)
+            .nth(1)
+            .unwrap_or_default()
+            .split([',', ' ', '}'])
+            .find(|word| !word.is_empty())
+            .unwrap_or_default()
+    };
+    let count = |name: &str| match after(name) {
+        "Bi" => 2,
+        "Tri" => 3,
+        _ => 4,
+    };
+    let bits = after("width:").parse::<u32>().unwrap_or(0) * 8;
+    let scalar = match after("kind:") {
+        "Float" => format!("f{bits}"),
+        "Sint" => format!("i{bits}"),
+        "Uint" => format!("u{bits}"),
+        "Bool" => "bool".into(),
+        "AbstractInt" => "integer".into(),
+        _ => "number".into(),
+    };
+    match data.split([' ', '(']).next().unwrap_or_default() {
+        "Scalar" => scalar,
+        "Vector" => format!("vec{}<{scalar}>", count("size:")),
+        "Matrix" => format!("mat{}x{}<{scalar}>", count("columns:"), count("rows:")),
+        "Atomic" => format!("atomic<{scalar}>"),
+        "Array" => "an array".into(),
+        "Struct" => "a struct".into(),
+        _ => "a pointer".into(),
+    }
+}
+
+/// The compiler's names of operators.
+const OPERATORS: &[(&str, &str)] = &[
+    ("Add", "+"),
+    ("Subtract", "-"),
+    ("Multiply", "*"),
+    ("Divide", "/"),
+    ("Modulo", "%"),
+    ("Equal", "=="),
+    ("NotEqual", "!="),
+    ("LessEqual", "<="),
+    ("Less", "<"),
+    ("GreaterEqual", ">="),
+    ("Greater", ">"),
+    ("And", "&"),
+    ("ExclusiveOr", "^"),
+    ("InclusiveOr", "|"),
+    ("LogicalAnd", "&&"),
+    ("LogicalOr", "||"),
+    ("ShiftLeft", "<<"),
+    ("ShiftRight", ">>"),
+    ("Negate", "-"),
+    ("LogicalNot", "!"),
+    ("BitwiseNot", "~"),
+];
+
+/// `Operation Add can't work with (of type f32) and (of type u32)`, in plain words.
+fn operation(text: &str) -> String {
+    let Some((name, operands)) = text.strip_prefix("Operation ").and_then(|rest| rest.split_once(" can't work with"))
+    else {
+        return text.into();
+    };
+    let operator = OPERATORS.iter().find(|(known, _)| *known == name).map_or(name, |(_, operator)| operator);
+    format!("`{operator}` does not take{}", operands.replace("(of type ", "").replace(')', ""))
 }
 
 /// Whether a note says nothing to anybody but the compiler's authors.
@@ -279,4 +388,36 @@ pub(super) fn no_entry_point(text: &str, others: &[String]) -> String {
         }
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_of_the_compiler_is_put_in_words() {
+        let float = "Scalar(Scalar { kind: Float, width: 4 })";
+        let vector = "Vector { size: Tri, scalar: Scalar { kind: Uint, width: 4 } }";
+        for (text, words) in [
+            (
+                format!("Operation Add can't work with [1] (of type {float}) and [2] (of type {vector})"),
+                "`+` does not take f32 and vec3<u32>",
+            ),
+            (
+                format!(
+                    "Incompatible operands: Less(Struct {{ members: [StructMember {{ name: Some(\"a\") }}], span: 4 }}, _)"
+                ),
+                "Incompatible operands: Less(a struct, _)",
+            ),
+            ("Global variable [0] 'y' is invalid".into(), "variable 'y' is invalid"),
+            ("Type [3] '' is invalid".into(), "Type is invalid"),
+            (
+                "Built-in type for WorkGroupId is invalid. Found Scalar(Scalar { kind: Uint, width: 4 })".into(),
+                "Built-in type for WorkGroupId is invalid",
+            ),
+            ("y[0] and [a] stay, as does Scalar {".into(), "y[0] and [a] stay, as does Scalar {"),
+        ] {
+            assert_eq!(plain(&text), words);
+        }
+    }
 }

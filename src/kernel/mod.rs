@@ -244,7 +244,8 @@ impl Kernel {
 
     /// An error about a call of this kernel.
     pub(crate) fn refuse(&self, message: impl std::fmt::Display) -> Error {
-        Error::Kernel(format!("kernel '{}': {message}", self.name))
+        // Names that are part of a message may be of any length.
+        Error::Kernel(source::shortened(&format!("kernel '{}': {message}", self.name)))
     }
 }
 

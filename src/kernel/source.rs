@@ -330,8 +330,8 @@ fn position(text: &str, place: usize) -> (usize, usize) {
 }
 
 /// A message without the middle, where it is very long.
-fn shortened(text: &str) -> String {
-    if text.len() <= 2 * SHOWN {
+pub(super) fn shortened(text: &str) -> String {
+    if text.len() <= 4 * SHOWN {
         return text.into();
     }
     let tail = text.ceil_char_boundary(text.len() - SHOWN);

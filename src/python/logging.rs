@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 
+use crate::kernel::compile::COMPILER;
+
 struct Queue {
     waiting: AtomicBool,
     messages: Mutex<VecDeque<(Level, String)>>,
@@ -38,7 +40,8 @@ impl Log for Queue {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        // What the WGSL compiler has to say is in the error.
+        if self.enabled(record.metadata()) && !record.target().starts_with("naga") {
             self.push(record.level(), format!("{}: {}", record.target(), record.args()));
         }
     }
@@ -55,7 +58,11 @@ pub(super) fn install(py: Python<'_>) -> PyResult<()> {
     if log::set_logger(&QUEUE).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
-    std::panic::set_hook(Box::new(|panic| QUEUE.push(Level::Error, panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| {
+        if std::thread::current().name() != Some(COMPILER) {
+            QUEUE.push(Level::Error, panic.to_string());
+        }
+    }));
     Ok(())
 }
 
