@@ -12,6 +12,7 @@ pub mod matmul;
 pub mod matmul_vec;
 pub mod norm;
 mod parts;
+pub(crate) mod pieces;
 pub mod reduce;
 pub mod rope;
 mod rows;
