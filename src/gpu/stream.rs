@@ -48,7 +48,7 @@ impl<'a> Binding<'a> {
 /// One launch of a kernel.
 pub(crate) struct Dispatch<'a> {
     /// What profiles call it.
-    pub(crate) label: &'static str,
+    pub(crate) label: &'a str,
     pub(crate) pipeline: &'a Arc<Pipeline>,
     /// The inputs (none where the kernel uses none), then the output.
     pub(crate) bindings: &'a [Option<Binding<'a>>],
@@ -341,7 +341,7 @@ impl Stream {
 }
 
 /// A count of workgroups as a rectangle whose sides the device takes. Kernels ignore the few too many.
-fn fold(groups: u32, most: u32) -> (u32, u32) {
+pub(crate) fn fold(groups: u32, most: u32) -> (u32, u32) {
     if groups <= most {
         return (groups, 1);
     }

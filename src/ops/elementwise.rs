@@ -120,30 +120,45 @@ impl Operation {
 
     /// The type of the operands taken together.
     fn promote(&self, name: &str, operands: &[Operand<'_>]) -> Result<DType> {
-        let deciding = || operands.iter().enumerate().filter(|&(i, _)| self.operands.condition != Some(i));
-        let mut common: Option<DType> = None;
-        for (_, operand) in deciding() {
-            if let Operand::Tensor(tensor) = operand {
-                common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), name))?);
-            }
-        }
-        let numbers = || {
-            deciding().filter_map(|(_, operand)| match operand {
-                Operand::Scalar(scalar) => Some(*scalar),
-                Operand::Tensor(_) => None,
-            })
-        };
-        for scalar in numbers() {
-            // Where a condition alone is a tensor, the numbers take their own types.
-            common = Some(common.map_or(scalar.own_dtype(), |dtype| scalar.promote(dtype)));
-        }
+        let operands = operands.iter().enumerate().filter(|&(i, _)| self.operands.condition != Some(i));
+        let deciding = || operands.clone().map(|(_, operand)| *operand);
+        let common = promote(name, deciding())?;
         let dtype = common.expect("an operand that decides");
-        match numbers().try_for_each(|scalar| scalar.check(dtype, name)) {
+        match check_numbers(name, deciding(), dtype) {
             // In a comparison it lies beyond all elements.
             Err(_) if self.tests => Ok(DType::Float32),
             checked => checked.map(|()| dtype),
         }
     }
+}
+
+/// The type of operands taken together: that of the tensors, which numbers take as far as they can. Numbers alone have
+/// their own types. None if there is no operand.
+pub(super) fn promote<'a>(name: &str, operands: impl Iterator<Item = Operand<'a>> + Clone) -> Result<Option<DType>> {
+    let mut common: Option<DType> = None;
+    for operand in operands.clone() {
+        if let Operand::Tensor(tensor) = operand {
+            common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), name))?);
+        }
+    }
+    for operand in operands {
+        if let Operand::Scalar(scalar) = operand {
+            common = Some(common.map_or(scalar.own_dtype(), |dtype| scalar.promote(dtype)));
+        }
+    }
+    Ok(common)
+}
+
+/// Refuses integers among the operands that the type cannot hold.
+pub(super) fn check_numbers<'a>(
+    name: &str,
+    mut operands: impl Iterator<Item = Operand<'a>>,
+    dtype: DType,
+) -> Result<()> {
+    operands.try_for_each(|operand| match operand {
+        Operand::Scalar(scalar) => scalar.check(dtype, name),
+        Operand::Tensor(_) => Ok(()),
+    })
 }
 
 /// [`clip`] by one bound: `x`, but at least `min`.
@@ -397,8 +412,8 @@ shader_params! {
 }
 
 /// How the shader reaches an operand's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Access {
     Contiguous,
     Strided,
     Scalar,
@@ -407,12 +422,12 @@ enum Access {
 
 impl Access {
     /// Whether the shader reads it from a binding of its own.
-    fn is_bound(self) -> bool {
+    pub(super) fn is_bound(self) -> bool {
         matches!(self, Self::Contiguous | Self::Strided)
     }
 
     /// The module that loads so, beside a result that is stored flat or not.
-    const fn module(self, store_flat: bool, size: usize) -> &'static str {
+    pub(super) const fn module(self, store_flat: bool, size: usize) -> &'static str {
         match (self, store_flat, size) {
             (Self::Contiguous, ..) => "access/contiguous",
             (Self::Strided, ..) => "access/strided",
@@ -421,6 +436,15 @@ impl Access {
             (Self::InPlace, false, 4) => "access/in_place_scattered",
             (Self::InPlace, false, _) => "access/in_place_scattered_packed",
         }
+    }
+}
+
+/// The module that stores results of so many bytes.
+pub(super) const fn store_module(flat: bool, size: usize) -> &'static str {
+    match (flat, size) {
+        (true, _) => "access/store_contiguous",
+        (false, 4) => "access/store_scattered",
+        (false, _) => "access/store_scattered_packed",
     }
 }
 
@@ -573,11 +597,7 @@ impl Kernel {
         quads: u32,
     ) -> Spec {
         let [a, b, c, out] = dtypes;
-        let store = match (store_flat, out.size()) {
-            (true, _) => "access/store_contiguous",
-            (false, 4) => "access/store_scattered",
-            (false, _) => "access/store_scattered_packed",
-        };
+        let store = store_module(store_flat, out.size());
         let module = |dtype: DType| Slot::module(if self.raw { raw_module(dtype.size()) } else { dtype_module(dtype) });
         let (signed, math) = match self.value {
             "vec4<f32>" => (true, Slot::module("math/floats")),
@@ -586,7 +606,7 @@ impl Kernel {
         };
         let function = format!("fn apply(a: Value, b: Value, c: Value) -> out_Native {{ return {}; }}", self.formula);
         Spec {
-            label: self.name,
+            label: self.name.into(),
             source: include_str!("../../shaders/elementwise.wgsl"),
             slots: vec![
                 ("A", module(a)),
