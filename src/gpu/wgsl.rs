@@ -180,10 +180,11 @@ pub(crate) fn set_apart(text: &str) -> String {
     let declared: FxHashSet<&str> = outer.filter_map(declared).collect();
     let mut apart = String::with_capacity(text.len() * 2);
     let mut done = 0;
-    for (at, word) in words(text).filter(|(_, word)| declared.contains(word)) {
+    // Attributes are no names of ours.
+    let ours = words(text).filter(|&(at, word)| declared.contains(word) && !text[..at].ends_with('@'));
+    for (at, _) in ours {
         apart.extend([&text[done..at], OURS]);
         done = at;
-        debug_assert!(!word.starts_with(OURS));
     }
     apart + &text[done..]
 }
@@ -293,6 +294,19 @@ fn resolve<'a>(name: &str, slots: &'a [(&'static str, Slot)]) -> Result<&'a str>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_names_give_way() {
+        let text = "struct Place { x: u32 }\n@group(0) @binding(0) var<storage, read> compute: array<Place>;\n\
+                    const N: u32 = 1u; // N\n@compute @workgroup_size(N) fn main() { let one = compute[N]; }";
+        let apart = "struct gpukern_Place { x: u32 }\n@group(0) @binding(0) var<storage, read> gpukern_compute: \
+                     array<gpukern_Place>;\nconst gpukern_N: u32 = 1u; // N\n@compute @workgroup_size(gpukern_N) fn \
+                     gpukern_main() { let one = gpukern_compute[gpukern_N]; }";
+        assert_eq!(set_apart(text), apart);
+        let slots = [("USERS", Slot::Users("fn N() {}".into()))];
+        let whole = assemble("const N = 1;\n//! import {USERS}", &slots, true).unwrap();
+        assert_eq!(whole, "const gpukern_N = 1;\nfn N() {}\n");
+    }
 
     #[test]
     fn imports_are_renamed_and_slots_filled() {

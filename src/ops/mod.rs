@@ -8,6 +8,7 @@ pub mod attention;
 pub mod concat;
 pub mod cumsum;
 pub mod elementwise;
+pub mod formulas;
 pub mod matmul;
 pub mod matmul_vec;
 pub mod norm;

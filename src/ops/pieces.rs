@@ -67,8 +67,7 @@ pub(crate) trait Walk<const N: usize> {
     /// Records a piece, or halves it along the axis that makes it too large and does the same with both halves.
     fn cut(&self, piece: &Piece<N>) -> Result<()> {
         let caps = self.caps();
-        let too_large =
-            (0..N).find(|&i| self.size(i).is_some_and(|size| piece.window(i, size, caps).1 > caps.binding));
+        let too_large = (0..N).find(|&i| self.size(i).is_some_and(|size| piece.window(i, size, caps).1 > caps.binding));
         let count: usize = piece.shape.iter().product();
         let axis = match too_large {
             Some(i) => (0..piece.shape.len())

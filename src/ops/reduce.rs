@@ -228,14 +228,7 @@ fn on_cpu(reduction: Reduction, x: &Tensor, axes: &[usize], out: &Tensor) -> Res
     unsafe { cpu::reduce(*device, reduction, x.view(), axes, out.view_mut()) }
 }
 
-fn on_gpu(
-    reducer: &Reducer,
-    in_order: bool,
-    x: &Tensor,
-    axes: &[usize],
-    kept: &[usize],
-    out: &Tensor,
-) -> Result<()> {
+fn on_gpu(reducer: &Reducer, in_order: bool, x: &Tensor, axes: &[usize], kept: &[usize], out: &Tensor) -> Result<()> {
     let caps = x.gpu_buffer().context().caps();
     let direct = rows(x.layout(), axes, kept, out.layout(), in_order);
     if let Some(rows) = direct.filter(|rows| rows.has_room(caps, x.dtype().size(), reducer.bytes)) {
