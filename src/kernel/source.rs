@@ -161,6 +161,12 @@ impl Source {
         let mut notes: Vec<String> =
             complaint.notes.iter().map(|note| format!("note: {}", shortened(&plain(note)))).collect();
         notes.dedup();
+        if self.parts.iter().any(|part| part.surrounded) {
+            // The statement says less than the part of it that is wrong, and a formula is rarely more.
+            let places: Vec<Range<usize>> = complaint.labels.iter().map(|(place, _)| place.clone()).collect();
+            let around = |a: &Range<usize>, b: &Range<usize>| a != b && a.start <= b.start && b.end <= a.end;
+            complaint.labels.retain(|(place, _)| !places.iter().any(|other| around(place, other)));
+        }
         let mut files = SimpleFiles::new();
         let mut whole = vec![None; self.parts.len()];
         let mut labels = Vec::new();
@@ -471,6 +477,12 @@ mod tests {
         assert!(shown("* 2", 0).contains("map:1:4"));
         let all = shown("f32(", 5);
         assert!(all.contains("map:1:2") && all.contains("^^^^^") && !all.contains("return"), "{all}");
+        let labels = [("x * 2", "all"), ("2", "part")].map(|(words, text)| {
+            let start = whole.text.find(words).unwrap();
+            (start..start + words.len(), text.to_string())
+        });
+        let part = whole.refuse(Complaint { message: "wrong".into(), labels: labels.to_vec(), notes: Vec::new() });
+        assert!(part.to_string().contains("map:1:6") && !part.to_string().contains("all"), "{part}");
         let end = shown(");", 0);
         assert!(end.contains("map:1:7") && !end.contains("return"), "{end}");
         let elsewhere = shown("fn f", 0);

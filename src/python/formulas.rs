@@ -62,18 +62,18 @@ struct Texts {
 #[pymethods]
 impl PyElementwiseKernel {
     #[new]
-    #[pyo3(signature = (inputs, outputs, body, *, name=None, preamble=String::new()))]
+    #[pyo3(signature = (inputs, outputs, body, *, name=None, preamble=""))]
     #[pyo3(text_signature = "(inputs, outputs, body, *, name=None, preamble='')")]
     fn new(
         py: Python<'_>,
         inputs: String,
         outputs: String,
-        body: String,
+        body: &str,
         name: Option<String>,
-        preamble: String,
+        preamble: &str,
     ) -> PyResult<Self> {
         let called = name.as_deref().unwrap_or("elementwise_kernel");
-        let kernel = enter(py, || ElementwiseKernel::new(called, &inputs, &outputs, &body, &preamble))?;
+        let kernel = enter(py, || ElementwiseKernel::new(called, &inputs, &outputs, body, preamble))?;
         Ok(Self { kernel, given: Texts { name, inputs, outputs }, results: PyOnceLock::new() })
     }
 

@@ -120,45 +120,37 @@ impl ElementwiseKernel {
     /// early.
     fn template(&self, numbers: &[Number]) -> String {
         let (inputs, outputs) = numbers.split_at(self.inputs.len());
-        let declared: String = self
-            .outputs
-            .iter()
-            .zip(outputs)
-            .map(|(variable, number)| format!("var<private> {}: {};\n", variable.name, number.name()))
-            .collect();
-        let taken = |name: &dyn Fn(usize, &Variable) -> String| {
-            let each = |(i, (variable, number)): (usize, (&Variable, &Number))| {
-                format!("{}: {}, ", name(i, variable), number.name())
-            };
-            self.inputs.iter().zip(inputs).enumerate().map(each).collect::<String>()
-        };
+        let each = || self.outputs.iter().map(|variable| variable.name.as_str()).zip(outputs);
+        let declared: Vec<_> = each().map(|(name, n)| format!("var<private> {name}: {};\n", n.name())).collect();
+        let reset: Vec<_> = each().map(|(name, n)| format!("    {name} = {}();\n", n.name())).collect();
+        let results: Vec<_> = each().map(|(name, n)| n.packed(name)).collect();
+        let members: Vec<_> =
+            outputs.iter().enumerate().map(|(i, n)| format!("gpukern_{i}: {}", memory(*n).name())).collect();
         let index = if self.indexed { "i: u32" } else { "gpukern_index: u32" };
+        let taken = self.inputs.iter().map(|variable| variable.name.as_str()).zip(inputs);
+        let taken: Vec<_> = taken.map(|(name, n)| format!("{name}: {}, ", n.name())).collect();
+        let element: Vec<_> = inputs.iter().enumerate().map(|(i, n)| format!("gpukern_{i}: {}, ", n.name())).collect();
+        let given: Vec<_> = (0..inputs.len()).map(|i| format!("gpukern_{i}, ")).collect();
         let (before, after) = match (self.is_value, outputs) {
             (true, [number]) => (format!("gpukern_value = {}(\n", number.name()), ");"),
             // Statements end with a semicolon, which an empty one may follow.
             _ => (String::new(), ";"),
         };
-        let reset: String = self
-            .outputs
-            .iter()
-            .zip(outputs)
-            .map(|(variable, number)| format!("    {} = {}();\n", variable.name, number.name()))
-            .collect();
-        let given: String = (0..inputs.len()).map(|i| format!("gpukern_{i}, ")).collect();
-        let results: Vec<_> =
-            self.outputs.iter().zip(outputs).map(|(variable, number)| number.packed(&variable.name)).collect();
-        let members: Vec<String> =
-            outputs.iter().enumerate().map(|(i, number)| format!("gpukern_{i}: {}", memory(*number).name())).collect();
         format!(
-            "{declared}{{preamble}}\nfn gpukern_user_body({}{index}) {{\n{before}{{{}}}\n{after}\n}}\n\
-             struct gpukern_user_Results {{ {} }}\n\
-             fn gpukern_user_element({}gpukern_index: u32) -> gpukern_user_Results {{\n{reset}    \
-             gpukern_user_body({given}gpukern_index);\n    return gpukern_user_Results({});\n}}",
-            taken(&|_, variable| variable.name.clone()),
-            self.file,
-            members.join(", "),
-            taken(&|i, _| format!("gpukern_{i}")),
-            results.join(", "),
+            "{declared}{{preamble}}\n\
+             fn gpukern_user_body({taken}{index}) {{\n{before}{{{file}}}\n{after}\n}}\n\
+             struct gpukern_user_Results {{ {members} }}\n\
+             fn gpukern_user_element({element}gpukern_index: u32) -> gpukern_user_Results {{\n\
+             {reset}    gpukern_user_body({given}gpukern_index);\n\
+             \x20   return gpukern_user_Results({results});\n}}",
+            declared = declared.concat(),
+            taken = taken.concat(),
+            file = self.file,
+            members = members.join(", "),
+            element = element.concat(),
+            reset = reset.concat(),
+            given = given.concat(),
+            results = results.join(", "),
         )
     }
 

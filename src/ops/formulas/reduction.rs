@@ -112,10 +112,10 @@ impl ReductionKernel {
             let each = || self.inputs.iter().zip(inputs).enumerate();
             let parameters: Vec<String> =
                 each().map(|(i, (_, n))| format!("gpukern_{i}: {}", memory(*n).name())).collect();
-            let before: String = each()
+            let before: Vec<String> = each()
                 .map(|(i, (variable, n))| format!("let {} = {};\n", variable.name, n.unpacked(&format!("gpukern_{i}"))))
                 .collect();
-            function("map", &parameters.join(", "), &before)
+            function("map", &parameters.join(", "), &before.concat())
         };
         let rest = [("identity", ""), ("reduce", &*format!("a: {ty}, b: {ty}")), ("finish", &*format!("a: {ty}"))]
             .map(|(name, parameters)| function(name, parameters, ""));
@@ -137,24 +137,25 @@ impl ReductionKernel {
         for tensor in tensors {
             check_device(&self.name, tensor.device())?;
         }
-        let (x, mapped) = match operands {
-            [Operand::Tensor(x)] => (astype(x, self.inputs[0].dtype.unwrap_or(x.dtype()), false)?, None),
-            _ => {
-                let open = self.inputs.iter().zip(operands).filter(|(variable, _)| variable.dtype.is_none());
-                let known = self.inputs.iter().filter_map(|variable| variable.dtype);
-                let open = promote(&title, open.map(|(_, operand)| *operand))?;
-                let mut all = open.into_iter().chain(known);
-                let first = all.next().expect("a kernel has inputs");
-                let common = all.try_fold(first, |common, dtype| common.promote(dtype, &title))?;
-                let dtype = result_dtype(common);
-                let gathered = wide(dtype);
-                let mapped = self.map(gathered).call(operands, &[None])?;
-                (mapped.into_iter().next().expect("one result"), Some(dtype))
-            }
+        let (x, mapped) = if let [Operand::Tensor(x)] = operands {
+            (astype(x, self.inputs[0].dtype.unwrap_or(x.dtype()), false)?, None)
+        } else {
+            let dtype = result_dtype(self.common(&title, operands)?);
+            let mapped = self.map(wide(dtype)).call(operands, &[None])?;
+            (mapped.into_iter().next().expect("one result"), Some(dtype))
         };
         let dtype = mapped.unwrap_or_else(|| result_dtype(x.dtype()));
         let reducer = self.reducer(&x, dtype, mapped.is_some())?;
         reduce_by(&reducer, &title, &x, dtype, (axes, keepdims), out)
+    }
+
+    /// The type of all operands together.
+    fn common(&self, title: &str, operands: &[Operand<'_>]) -> Result<DType> {
+        let open = self.inputs.iter().zip(operands).filter(|(variable, _)| variable.dtype.is_none());
+        let open = promote(title, open.map(|(_, operand)| *operand))?;
+        let mut all = open.into_iter().chain(self.inputs.iter().filter_map(|variable| variable.dtype));
+        let first = all.next().expect("a kernel has inputs");
+        all.try_fold(first, |common, dtype| common.promote(dtype, title))
     }
 
     /// What maps several inputs to numbers of this type.
