@@ -185,7 +185,7 @@ impl Pipelines {
     fn compile(&self, device: &wgpu::Device, spec: &Spec) -> Result<Pipeline> {
         match users(&spec.slots) {
             None => self.compile_spec(device, spec, false),
-            Some(_) => on_deep_stack(|| self.compile_spec(device, spec, true)),
+            Some(_) => on_deep_stack(&format!("kernel '{}'", spec.label), || self.compile_spec(device, spec, true)),
         }
     }
 

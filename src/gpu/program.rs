@@ -109,7 +109,7 @@ pub(crate) fn compile_formulas(
     label: &str,
     kinds: &[BindingKind],
 ) -> Result<Pipeline> {
-    let module = on_deep_stack(|| {
+    let module = on_deep_stack(&source.what, || {
         let (module, _) = parse(source)?;
         check(source, &module, capabilities(context, false))?;
         Ok(module)

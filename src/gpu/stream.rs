@@ -147,7 +147,8 @@ impl Stream {
         }
         let group = self.bind_group(context, dispatch);
         let uniform_offset = self.uniforms.as_mut().map(|uniforms| uniforms.ring.push(dispatch.params));
-        let place = self.profile.as_mut().map(|p| p.next(dispatch.label, Some(dispatch.bytes), dispatch.steps));
+        let place =
+            self.profile.as_mut().map(|p| p.next(dispatch.label.to_string(), Some(dispatch.bytes), dispatch.steps));
         let timing = self.profile.as_ref().zip(place);
         let pass = begin(&mut self.pass, &mut self.encoder, &context.raw, timing);
         set_pipeline(pass, &mut self.current, dispatch.pipeline);

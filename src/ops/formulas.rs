@@ -226,7 +226,7 @@ fn check_functions(kernel: &str, source: &Source) -> Result<()> {
 /// Tries functions with each type of numbers: they are right if they are so with one of them. What is wrong with them
 /// is said of the first.
 fn try_types(functions: impl Fn(Number) -> Result<Source> + Send + Sync, kernel: &str) -> Result<()> {
-    on_deep_stack(|| {
+    on_deep_stack(&title(kernel), || {
         let mut first = None;
         for number in Number::ALL {
             match functions(number).and_then(|source| check_functions(kernel, &source)) {

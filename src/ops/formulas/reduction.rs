@@ -179,7 +179,7 @@ impl ReductionKernel {
             return Ok(reducer.clone());
         }
         let functions = self.functions(&[Number::of(x.dtype())], Number::of(wide(dtype)), mapped)?;
-        on_deep_stack(|| {
+        on_deep_stack(&functions.what, || {
             let (module, _) = parse(&functions)?;
             check(&functions, &module, capabilities)
         })?;
