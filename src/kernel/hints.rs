@@ -42,7 +42,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("is recursive", "WGSL has no recursion: write it as a loop"),
     (
         "does not match the declared return type",
-        "entry points return nothing: write results to a `var<storage, read_write>`",
+        "entry points return nothing: write results to a `var<storage, read_write>`, or in a formula to an output",
     ),
     (
         "Functions that are not entry points cannot have",

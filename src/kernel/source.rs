@@ -162,10 +162,15 @@ impl Source {
             complaint.notes.iter().map(|note| format!("note: {}", shortened(&plain(note)))).collect();
         notes.dedup();
         if self.parts.iter().any(|part| part.surrounded) {
-            // The statement says less than the part of it that is wrong, and a formula is rarely more.
-            let places: Vec<Range<usize>> = complaint.labels.iter().map(|(place, _)| place.clone()).collect();
+            // A whole function or statement says less than the part of it that is wrong.
+            let is_own = |place: &Range<usize>| {
+                self.parts.iter().any(|part| part.surrounded && part.range.contains(&place.start))
+            };
+            let places = complaint.labels.iter().map(|(place, _)| place.clone());
+            let inner: Vec<Range<usize>> = places.filter(is_own).collect();
             let around = |a: &Range<usize>, b: &Range<usize>| a != b && a.start <= b.start && b.end <= a.end;
-            complaint.labels.retain(|(place, _)| !places.iter().any(|other| around(place, other)));
+            complaint.labels.retain(|(place, _)| !inner.iter().any(|other| around(place, other)));
+            complaint.labels.retain(|(place, _)| self.place(place).is_some());
         }
         let mut files = SimpleFiles::new();
         let mut whole = vec![None; self.parts.len()];
@@ -485,7 +490,7 @@ mod tests {
         assert!(part.to_string().contains("map:1:6") && !part.to_string().contains("all"), "{part}");
         let end = shown(");", 0);
         assert!(end.contains("map:1:7") && !end.contains("return"), "{end}");
-        let elsewhere = shown("fn f", 0);
+        let elsewhere = shown("fn f(", 0);
         assert!(!elsewhere.contains("-->") && !elsewhere.contains("return"), "{elsewhere}");
     }
 
