@@ -3,9 +3,9 @@
 use wgpu::naga;
 
 use crate::gpu::pipeline::Spec;
-use crate::gpu::wgsl::{MODULES, assemble};
+use crate::gpu::wgsl::{MODULES, OURS, assemble};
 use crate::kernel::source::LIBRARY;
-use crate::ops::{attention, cumsum, elementwise, matmul, matmul_vec, norm, reduce, rope, softmax, take};
+use crate::ops::{attention, cumsum, elementwise, formulas, matmul, matmul_vec, norm, reduce, rope, softmax, take};
 
 /// An operation's own file lists its variants.
 fn all_specs() -> Vec<Spec> {
@@ -13,6 +13,7 @@ fn all_specs() -> Vec<Spec> {
         attention::all_specs(),
         cumsum::all_specs(),
         elementwise::all_specs(),
+        formulas::all_specs(),
         matmul::all_specs(),
         matmul_vec::all_specs(),
         norm::all_specs(),
@@ -42,11 +43,11 @@ fn every_variant_is_valid_with_and_without_immediates() {
         for immediates in [true, false] {
             module_of(spec, immediates);
         }
-        let declared: Vec<&str> = spec.constants.iter().map(|(name, _)| *name).collect();
+        let declared = spec.constants().into_iter().map(|(name, _)| name);
         let module = module_of(spec, true);
         for name in declared {
             assert!(
-                module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name)),
+                module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(&*name)),
                 "{}: no override {name}",
                 spec.label
             );
@@ -61,7 +62,7 @@ fn every_variant_takes_its_constants() {
         let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all())
             .validate(&module)
             .expect("validated above");
-        let constants = spec.constants.iter().map(|&(name, value)| (name.to_string(), value)).collect();
+        let constants = spec.constants().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
         naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
             .unwrap_or_else(|error| panic!("{}: {error}\n{:?}", spec.label, spec.slots));
     }
@@ -84,7 +85,10 @@ fn every_shared_module_is_used() {
 fn parameters_lie_where_their_rust_twins_do() {
     for spec in all_specs() {
         let module = module_of(&spec, true);
-        let params = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params"));
+        let params = module
+            .types
+            .iter()
+            .find(|(_, ty)| ty.name.as_deref().is_some_and(|name| name.strip_prefix(OURS).unwrap_or(name) == "Params"));
         let Some(naga::TypeInner::Struct { members, span }) = params.map(|(_, ty)| &ty.inner) else {
             panic!("{} has no struct Params", spec.label);
         };

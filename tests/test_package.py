@@ -24,7 +24,7 @@ NAMES = {
     *("transpose", "permute_dims", "matrix_transpose", "reshape", "broadcast_to", "expand_dims", "squeeze"),
     *("astype", "copy", "rope_tables"),
     *("devices", "default_device", "get_device", "use_device", "is_available", "explain", "synchronize"),
-    *("Kernel", "Binding", "shader_library"),
+    *("Kernel", "Binding", "shader_library", "ElementwiseKernel", "ReductionKernel"),
     *("profile", "KernelTime", "config", "Tensor", "Device", "Memory"),
     *("Error", "ShapeError", "DTypeError", "DeviceError", "DeviceNotFoundError", "DeviceLostError"),
     *("OutOfMemoryError", "KernelError", "BoundsError", "ArgumentError", "PrecisionWarning"),

@@ -50,7 +50,7 @@ const SLICE: Duration = Duration::from_millis(20);
 /// The smallest kernel there is.
 fn probe() -> Spec {
     Spec {
-        label: "probe",
+        label: "probe".into(),
         source: "@group(0) @binding(0) var<storage, read_write> data: array<u32>;\n\
                  @compute @workgroup_size(1) fn main() { data[0] = 1u; }",
         slots: Vec::new(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use super::wgsl::{Slot, assemble};
+use super::wgsl::{OURS, Slot, assemble, users};
 use crate::device::caps::{Caps, IMMEDIATE_BYTES};
 use crate::error::{Error, Result};
 use crate::kernel::Identity;
@@ -18,8 +18,8 @@ use crate::kernel::compile::on_deep_stack;
 /// What a pipeline is made from.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// What profiles and error messages call it.
-    pub label: &'static str,
+    /// What error messages call it.
+    pub label: Cow<'static, str>,
     /// The shader file's text.
     pub source: &'static str,
     pub slots: Vec<(&'static str, Slot)>,
@@ -28,6 +28,15 @@ pub struct Spec {
     /// For each binding that is only read, whether the kernel uses it. One more follows them, which is written.
     pub inputs: Vec<bool>,
     pub params: ParamLayout,
+}
+
+impl Spec {
+    /// The `override` constants by the names that they have in the assembled text.
+    pub(crate) fn constants(&self) -> Vec<(Cow<'static, str>, f64)> {
+        let apart = users(&self.slots).is_some();
+        let name = |name: &'static str| if apart { format!("{OURS}{name}").into() } else { name.into() };
+        self.constants.iter().map(|&(constant, value)| (name(constant), value)).collect()
+    }
 }
 
 /// Where a kernel's parameters lie.
@@ -172,31 +181,40 @@ impl Pipelines {
         Ok(pipeline)
     }
 
+    /// What has functions of a user's is compiled with checks, and with room for deeply nested ones.
     fn compile(&self, device: &wgpu::Device, spec: &Spec) -> Result<Pipeline> {
+        match users(&spec.slots) {
+            None => self.compile_spec(device, spec, false),
+            Some(_) => on_deep_stack(&format!("kernel '{}'", spec.label), || self.compile_spec(device, spec, true)),
+        }
+    }
+
+    fn compile_spec(&self, device: &wgpu::Device, spec: &Spec, checked: bool) -> Result<Pipeline> {
         let text = assemble(spec.source, &spec.slots, self.uniforms.is_none())?;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let bindings = storage_layout(device, &spec.inputs);
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(spec.label),
+            label: Some(&spec.label),
             bind_group_layouts: &[Some(&bindings), self.uniforms.as_ref()][..=usize::from(self.uniforms.is_some())],
             immediate_size: if self.uniforms.is_none() { spec.params.size as u32 } else { 0 },
         });
         let source = wgpu::ShaderSource::Wgsl(text.into());
-        let module = unchecked(device, wgpu::ShaderModuleDescriptor { label: Some(spec.label), source });
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&spec.label), source };
+        let module = if checked { device.create_shader_module(descriptor) } else { unchecked(device, descriptor) };
         let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(spec.label),
+            label: Some(&spec.label),
             layout: Some(&layout),
             module: &module,
-            entry_point: Some("main"),
+            entry_point: None,
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &spec.constants,
+                constants: &spec.constants().iter().map(|(name, value)| (&**name, *value)).collect::<Vec<_>>(),
                 zero_initialize_workgroup_memory: false,
             },
             cache: self.disk.as_ref().map(|disk| &disk.cache),
         });
         let errors = [pollster::block_on(internal.pop()), pollster::block_on(scope.pop())];
-        self.finish(spec.label, errors, raw, bindings, 0)
+        self.finish(&spec.label, errors, raw, bindings, 0)
     }
 
     fn finish(

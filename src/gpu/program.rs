@@ -9,8 +9,10 @@ use super::pipeline::{BindingKind, Pipeline};
 use super::stream::{Binding, Bound, Launch};
 use crate::error::{Bytes, Result};
 use crate::kernel::bind::Ready;
+use crate::kernel::compile::{check, on_deep_stack, parse};
 use crate::kernel::grid::{self, Grid};
 use crate::kernel::reflect::Access;
+use crate::kernel::source::Source;
 use crate::kernel::{Kernel, Program};
 
 /// A program that a GPU can run.
@@ -101,8 +103,23 @@ fn compile(context: &Context, kernel: &Kernel, program: &Program, folded: bool) 
     context.compile_module(module.into_owned(), &kernel.name, &kinds, program.trusted)
 }
 
+/// Compiles a shader of ours that has formulas of a user's, with checks.
+pub(crate) fn compile_formulas(
+    context: &Context,
+    source: &Source,
+    label: &str,
+    kinds: &[BindingKind],
+) -> Result<Pipeline> {
+    let module = on_deep_stack(&source.what, || {
+        let (module, _) = parse(source)?;
+        check(source, &module, capabilities(context, false))?;
+        Ok(module)
+    })?;
+    context.compile_module(module, label, kinds, false)
+}
+
 /// What WGSL can use on this device.
-fn capabilities(context: &Context, trusted: bool) -> Capabilities {
+pub(crate) fn capabilities(context: &Context, trusted: bool) -> Capabilities {
     let caps = context.caps();
     let mut all = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     for (have, capability) in [

@@ -48,7 +48,7 @@ impl<'a> Binding<'a> {
 /// One launch of a kernel.
 pub(crate) struct Dispatch<'a> {
     /// What profiles call it.
-    pub(crate) label: &'static str,
+    pub(crate) label: &'a str,
     pub(crate) pipeline: &'a Arc<Pipeline>,
     /// The inputs (none where the kernel uses none), then the output.
     pub(crate) bindings: &'a [Option<Binding<'a>>],
@@ -147,7 +147,8 @@ impl Stream {
         }
         let group = self.bind_group(context, dispatch);
         let uniform_offset = self.uniforms.as_mut().map(|uniforms| uniforms.ring.push(dispatch.params));
-        let place = self.profile.as_mut().map(|p| p.next(dispatch.label, Some(dispatch.bytes), dispatch.steps));
+        let place =
+            self.profile.as_mut().map(|p| p.next(dispatch.label.to_string(), Some(dispatch.bytes), dispatch.steps));
         let timing = self.profile.as_ref().zip(place);
         let pass = begin(&mut self.pass, &mut self.encoder, &context.raw, timing);
         set_pipeline(pass, &mut self.current, dispatch.pipeline);
@@ -341,7 +342,7 @@ impl Stream {
 }
 
 /// A count of workgroups as a rectangle whose sides the device takes. Kernels ignore the few too many.
-fn fold(groups: u32, most: u32) -> (u32, u32) {
+pub(crate) fn fold(groups: u32, most: u32) -> (u32, u32) {
     if groups <= most {
         return (groups, 1);
     }

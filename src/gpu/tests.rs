@@ -73,7 +73,7 @@ fn freed_buffers_are_used_again() {
 fn a_kernel_that_does_not_compile_is_shown_with_its_line() {
     for device in gpus() {
         let spec = || Spec {
-            label: "broken",
+            label: "broken".into(),
             source: "@compute @workgroup_size(1)\nfn main() {\n    let x: f32 = true;\n}\n",
             slots: vec![],
             constants: vec![],

@@ -23,10 +23,16 @@
 //! Values that live in registers have to be variables of their own, since an array that is indexed at run time goes to
 //! memory. Repeats nest, and `{COUNT}` in place of the 8 is a slot. Beyond that, pipelines are specialised by
 //! `override` constants.
+//!
+//! A line `{USERS}` is where functions of a user's go. Our own names then get out of their way.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Result};
+use crate::kernel::source::words;
 
 /// The shared modules, by name.
 macro_rules! modules {
@@ -101,6 +107,7 @@ pub const MODULES: &[(&str, &str)] = modules![
     "accumulate/moments",
     "accumulate/exponentials",
     "accumulate/squares",
+    "accumulate/formulas",
     "attention/params",
     "attention/lengths",
     "attention/one_length",
@@ -121,6 +128,8 @@ pub const MODULES: &[(&str, &str)] = modules![
 pub enum Slot {
     Module(Cow<'static, str>),
     Text(String),
+    /// Functions of a user's, for the line `{USERS}`. What has such is compiled with bounds checks.
+    Users(Arc<str>),
 }
 
 impl Slot {
@@ -143,7 +152,50 @@ pub fn assemble(source: &str, slots: &[(&'static str, Slot)], immediates: bool) 
     if !immediates {
         text = text.replace("var<immediate>", "@group(1) @binding(0) var<uniform>");
     }
+    if let Some(functions) = users(slots) {
+        text = set_apart(&text).replace(USERS, functions);
+    }
     Ok(text)
+}
+
+/// The functions of a user's among what slots hold.
+pub(crate) fn users<'a>(slots: &'a [(&'static str, Slot)]) -> Option<&'a str> {
+    slots.iter().find_map(|(_, slot)| match slot {
+        Slot::Users(functions) => Some(&**functions),
+        Slot::Module(_) | Slot::Text(_) => None,
+    })
+}
+
+/// The line where a user's functions go.
+pub(crate) const USERS: &str = "{USERS}";
+
+/// How our own names begin in a shader that has functions of a user's. Users' names must not.
+pub(crate) const OURS: &str = "gpukern_";
+
+/// A shader's text with all names that it declares outside of functions begun with [`OURS`].
+///
+/// Declarations begin where lines do, which those inside of functions and structs do not.
+pub(crate) fn set_apart(text: &str) -> String {
+    let outer = text.lines().filter(|line| !line.starts_with(char::is_whitespace));
+    let declared: FxHashSet<&str> = outer.filter_map(declared).collect();
+    let mut apart = String::with_capacity(text.len() * 2);
+    let mut done = 0;
+    // Attributes are no names of ours.
+    let ours = words(text).filter(|&(at, word)| declared.contains(word) && !text[..at].ends_with('@'));
+    for (at, _) in ours {
+        apart.extend([&text[done..at], OURS]);
+        done = at;
+    }
+    apart + &text[done..]
+}
+
+/// The name that a line declares, if it declares one.
+fn declared(line: &str) -> Option<&str> {
+    let mut words = words(line);
+    let (at, keyword) =
+        words.find(|(_, word)| matches!(*word, "fn" | "struct" | "alias" | "const" | "override" | "var"))?;
+    let space = line[at + keyword.len()..].starts_with('<').then(|| line[at..].find('>')).flatten();
+    words.find(|&(name, _)| name > at + space.unwrap_or(0)).map(|(_, name)| name)
 }
 
 /// How a line that imports a module begins.
@@ -228,6 +280,7 @@ fn resolve<'a>(name: &str, slots: &'a [(&'static str, Slot)]) -> Result<&'a str>
         None => name,
         Some(slot) => match slots.iter().find(|(key, _)| *key == slot) {
             Some((_, Slot::Text(text))) => return Ok(text),
+            Some((_, Slot::Users(_))) => return Ok(USERS),
             Some((_, Slot::Module(name))) => name,
             None => return Err(Error::Kernel(format!("import: nothing was given for the slot {name}"))),
         },
@@ -241,6 +294,19 @@ fn resolve<'a>(name: &str, slots: &'a [(&'static str, Slot)]) -> Result<&'a str>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_names_give_way() {
+        let text = "struct Place { x: u32 }\n@group(0) @binding(0) var<storage, read> compute: array<Place>;\n\
+                    const N: u32 = 1u; // N\n@compute @workgroup_size(N) fn main() { let one = compute[N]; }";
+        let apart = "struct gpukern_Place { x: u32 }\n@group(0) @binding(0) var<storage, read> gpukern_compute: \
+                     array<gpukern_Place>;\nconst gpukern_N: u32 = 1u; // N\n@compute @workgroup_size(gpukern_N) fn \
+                     gpukern_main() { let one = gpukern_compute[gpukern_N]; }";
+        assert_eq!(set_apart(text), apart);
+        let slots = [("USERS", Slot::Users("fn N() {}".into()))];
+        let whole = assemble("const N = 1;\n//! import {USERS}", &slots, true).unwrap();
+        assert_eq!(whole, "const gpukern_N = 1;\nfn N() {}\n");
+    }
 
     #[test]
     fn imports_are_renamed_and_slots_filled() {

@@ -35,7 +35,7 @@ pub(crate) fn on_deep_stack<T: Send>(what: &str, work: impl FnOnce() -> Result<T
 pub(crate) const COMPILER: &str = "gpukern-wgsl";
 
 /// The module of a source, if it is right by WGSL's rules. What a device can do is not asked yet.
-pub(super) fn parse(source: &Source) -> Result<(Module, ModuleInfo)> {
+pub(crate) fn parse(source: &Source) -> Result<(Module, ModuleInfo)> {
     let module = naga::front::wgsl::parse_str(&source.text).map_err(|error| {
         source.refuse(Complaint {
             message: error.message().into(),

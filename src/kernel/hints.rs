@@ -51,7 +51,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("is recursive", "WGSL has no recursion: write it as a loop"),
     (
         "does not match the declared return type",
-        "entry points return nothing: write results to a `var<storage, read_write>`",
+        "entry points return nothing: write results to a `var<storage, read_write>`, or in a formula to an output",
     ),
     (
         "Functions that are not entry points cannot have",
@@ -150,6 +150,10 @@ const C_TYPES: &[&str] = &[
 
 /// What the compiler says in words of its own, and what it means.
 const REWORDED: &[(&str, &str)] = &[
+    ("'gpukern_user_", "the formula is not valid"),
+    ("can't work with", "the operator does not take values of these types"),
+    ("The `return` expression", "this is not of the type that the function returns"),
+    ("doesn't match the type stored in", "its type is another than that of what it is assigned to"),
     ("Bindings for [", "its @group and @binding are those of another variable"),
     ("is used incorrectly as GlobalUse", "it is used in a way that its access mode does not allow"),
     ("Type flags TypeFlags", "values of this type cannot lie in such a variable"),

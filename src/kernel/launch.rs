@@ -4,7 +4,7 @@ use super::bind::{self, Input, Ready};
 use super::grid::{Grid, Size};
 use super::{Kernel, Program};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// Runs a kernel on a device. The inputs are those of its bindings, in their order; the results are the tensors that
@@ -29,6 +29,14 @@ pub fn run(kernel: &Kernel, device: &Device, mut inputs: Vec<Input>, size: Size)
     bind::results(kernel, &inputs, &ready)
 }
 
+/// The error of a kernel that is called on the CPU device.
+pub(crate) fn none_on_cpu(name: &str) -> Error {
+    Error::Kernel(format!(
+        "kernel '{name}': the CPU device runs no users' kernels yet; name a GPU with device=, or see \
+         gpukern.devices() for what this machine has"
+    ))
+}
+
 /// A program compiled for a device.
 enum Compiled {
     Gpu(crate::gpu::program::Compiled),
@@ -37,10 +45,7 @@ enum Compiled {
 impl Compiled {
     fn new(kernel: &Kernel, program: &Program, device: &Device, grid: Option<Grid>) -> Result<Self> {
         match device {
-            Device::Cpu(_) => Err(kernel.refuse(
-                "the CPU device runs no users' kernels yet; name a GPU with device=, or see gpukern.devices() for what \
-                 this machine has",
-            )),
+            Device::Cpu(_) => Err(none_on_cpu(&kernel.name)),
             Device::Gpu(gpu) => {
                 crate::gpu::program::Compiled::new(&gpu.context()?, kernel, program, grid).map(Self::Gpu)
             }

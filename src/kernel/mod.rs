@@ -99,7 +99,7 @@ struct Compiled {
 }
 
 impl Identity {
-    fn new(text: &str, entry_point: &str, constants: &[Constant], trusted: bool) -> Self {
+    pub(crate) fn new(text: &str, entry_point: &str, constants: &[Constant], trusted: bool) -> Self {
         let constants = constants.iter().filter_map(|c| Some((c.name.clone(), c.value?.key()))).collect();
         let compiled = Compiled { text: text.into(), entry_point: entry_point.into(), constants, trusted };
         Self(Arc::new((FxBuildHasher.hash_one(&compiled), compiled)))

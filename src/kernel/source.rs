@@ -27,6 +27,8 @@ struct Part {
     /// The file that messages name.
     file: String,
     range: Range<usize>,
+    /// Whether it is a text of a user's that a template of ours surrounds.
+    surrounded: bool,
 }
 
 /// Something wrong at some places, the first of which is the main one.
@@ -94,12 +96,15 @@ impl Source {
                 Some((name, text)) => {
                     source.push("gpukern", &std::mem::take(&mut own));
                     source.push(name, text);
+                    source.parts.last_mut().filter(|_| !text.is_empty()).into_iter().for_each(|p| p.surrounded = true);
                     own.push('\n');
                 }
             }
         }
         source.push("gpukern", &own);
-        source.import(template)?;
+        for (_, text) in texts {
+            source.import(text)?;
+        }
         Ok(source)
     }
 
@@ -107,7 +112,7 @@ impl Source {
         if !text.is_empty() {
             let start = self.text.len();
             self.text.push_str(text);
-            self.parts.push(Part { file: file.into(), range: start..self.text.len() });
+            self.parts.push(Part { file: file.into(), range: start..self.text.len(), surrounded: false });
         }
     }
 
@@ -156,6 +161,17 @@ impl Source {
         let mut notes: Vec<String> =
             complaint.notes.iter().map(|note| format!("note: {}", shortened(&plain(note)))).collect();
         notes.dedup();
+        if self.parts.iter().any(|part| part.surrounded) {
+            // A whole function or statement says less than the part of it that is wrong.
+            let is_own = |place: &Range<usize>| {
+                self.parts.iter().any(|part| part.surrounded && part.range.contains(&place.start))
+            };
+            let places = complaint.labels.iter().map(|(place, _)| place.clone());
+            let inner: Vec<Range<usize>> = places.filter(is_own).collect();
+            let around = |a: &Range<usize>, b: &Range<usize>| a != b && a.start <= b.start && b.end <= a.end;
+            complaint.labels.retain(|(place, _)| !inner.iter().any(|other| around(place, other)));
+            complaint.labels.retain(|(place, _)| self.place(place).is_some());
+        }
         let mut files = SimpleFiles::new();
         let mut whole = vec![None; self.parts.len()];
         let mut labels = Vec::new();
@@ -166,12 +182,8 @@ impl Source {
         };
         complaint.labels.sort_by_key(|(range, _)| is_ours(range));
         for (i, (range, message)) in complaint.labels.iter().enumerate() {
-            // What lacks an end lacks it behind the last character.
-            let last = self.parts.len().checked_sub(1);
-            let Some(part) = self.parts.iter().position(|part| part.range.contains(&range.start)).or(last) else {
-                continue;
-            };
-            let Part { file, range: within } = &self.parts[part];
+            let Some((part, range)) = self.place(range) else { continue };
+            let Part { file, range: within, .. } = &self.parts[part];
             let text = &self.text[within.clone()];
             let place = range.start.min(within.end) - within.start..range.end.min(within.end) - within.start;
             let (id, place) = match excerpt(text, &place) {
@@ -200,6 +212,40 @@ impl Source {
             shown = shown.replacen(&from, &to, 1);
         }
         Error::Kernel(format!("{} does not compile\n{}", self.what, shown.trim_end()))
+    }
+
+    /// The part in which a place is shown, and what of it.
+    fn place(&self, range: &Range<usize>) -> Option<(usize, Range<usize>)> {
+        let parts = || self.parts.iter().enumerate();
+        let found = parts().find(|(_, part)| part.range.contains(&range.start));
+        if parts().all(|(_, part)| !part.surrounded) || found.is_some_and(|(_, part)| part.surrounded) {
+            // What lacks an end lacks it behind the last character.
+            let part = found.map_or(self.parts.len().checked_sub(1)?, |(index, _)| index);
+            return Some((part, range.clone()));
+        }
+        // What a template says about a formula, it says about the whole of the text that it surrounds, or of its end.
+        let trimmed = |part: &Part| {
+            let text = &self.text[part.range.clone()];
+            let start = part.range.start + (text.len() - text.trim_start().len());
+            start..start + text.trim().len()
+        };
+        let within = parts().find(|(_, p)| p.surrounded && p.range.start >= range.start && p.range.start < range.end);
+        let before = || {
+            let mut texts = parts().filter(|(_, part)| part.surrounded && part.range.end <= range.start);
+            texts.next_back().filter(|(_, part)| self.text[part.range.end..range.start].trim().is_empty())
+        };
+        match (within, found) {
+            (Some((index, part)), _) => Some((index, trimmed(part))),
+            (None, Some((index, part))) if part.file != "gpukern" => Some((index, range.clone())),
+            _ => before().map(|(index, part)| (index, trimmed(part).end..trimmed(part).end)),
+        }
+    }
+
+    /// The error for something wrong in one of the texts that a template surrounds.
+    pub(crate) fn refuse_at(&self, file: &str, place: &Range<usize>, message: &str) -> Error {
+        let start = self.parts.iter().find(|part| part.file == file).map_or(0, |part| part.range.start);
+        let labels = vec![(start + place.start..start + place.end, String::new())];
+        self.refuse(Complaint { message: message.into(), labels, notes: Vec::new() })
     }
 
     /// Where a function of this name begins, for complaints that name it and no place.
@@ -252,7 +298,7 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
             if rest.starts_with("//") {
                 at += rest.find('\n').unwrap_or(rest.len());
             } else if rest.starts_with("/*") {
-                at += comment(rest);
+                at += comment(rest).0;
             } else if first.is_alphanumeric() || first == '_' {
                 let start = at;
                 at += rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -273,7 +319,7 @@ fn block_comments(text: &str) -> Vec<Range<usize>> {
         if rest.starts_with("//") {
             at += rest.find('\n').unwrap_or(rest.len());
         } else if rest.starts_with("/*") {
-            let length = comment(rest);
+            let length = comment(rest).0;
             all.push(at..at + length);
             at += length;
         } else {
@@ -283,8 +329,39 @@ fn block_comments(text: &str) -> Vec<Range<usize>> {
     all
 }
 
-/// The length of the block comment with which a text begins. They nest.
-fn comment(text: &str) -> usize {
+/// The first bracket of a text that lacks its partner, or the comment that lacks its end.
+pub(crate) fn unpaired(text: &str) -> Option<(Range<usize>, &'static str)> {
+    let mut open: Vec<(usize, char)> = Vec::new();
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let here = at..at + first.len_utf8();
+        let partner = match first {
+            ')' => Some('('),
+            ']' => Some('['),
+            '}' => Some('{'),
+            _ => None,
+        };
+        at = here.end;
+        if rest.starts_with("//") {
+            at = here.start + rest.find('\n').unwrap_or(rest.len());
+        } else if rest.starts_with("/*") {
+            let (length, ends) = comment(rest);
+            if !ends {
+                return Some((here.start..here.start + 2, "this comment does not end"));
+            }
+            at = here.start + length;
+        } else if matches!(first, '(' | '[' | '{') {
+            open.push((here.start, first));
+        } else if partner.is_some() && open.pop().map(|(_, opened)| opened) != partner {
+            return Some((here, "this closes nothing that is open"));
+        }
+    }
+    open.pop().map(|(start, _)| (start..start + 1, "this is not closed"))
+}
+
+/// The length of the block comment with which a text begins, and whether it ends. They nest.
+fn comment(text: &str) -> (usize, bool) {
     let mut depth = 0;
     let mut at = 0;
     while at < text.len() {
@@ -306,7 +383,7 @@ fn comment(text: &str) -> usize {
         }
     }
     // Steps of one byte may end within a character, but a comment's end is ASCII.
-    at.min(text.len())
+    (at.min(text.len()), depth == 0)
 }
 
 /// The most bytes of a line, and of a message, that are shown.
@@ -383,9 +460,45 @@ mod tests {
     }
 
     #[test]
+    fn brackets_have_partners() {
+        for text in ["", "f(a[i]) { }", "/* ( /* [ */ */ ()", "// (\n", "ü()"] {
+            assert_eq!(unpaired(text), None, "{text}");
+        }
+        let cases = [("(a", 0..1), ("a)", 1..2), ("(a]", 2..3), ("ü}", 2..3), ("(/*/ )", 1..3), ("{ /* } /* */", 2..4)];
+        for (text, place) in cases {
+            assert_eq!(unpaired(text).unwrap().0, place, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_surrounds_a_text_is_shown_as_the_text() {
+        let template = "fn f() -> f32 { return f32(\n{map}\n);\n}";
+        let whole = Source::from_template("kernel 'test'".into(), template, &[("map", " x * 2 ")]).unwrap();
+        let shown = |words: &str, more: usize| {
+            let start = whole.text.find(words).unwrap();
+            let labels = vec![(start..start + words.len() + more, String::new())];
+            whole.refuse(Complaint { message: "wrong".into(), labels, notes: Vec::new() }).to_string()
+        };
+        assert!(shown("* 2", 0).contains("map:1:4"));
+        let all = shown("f32(", 5);
+        assert!(all.contains("map:1:2") && all.contains("^^^^^") && !all.contains("return"), "{all}");
+        let labels = [("x * 2", "all"), ("2", "part")].map(|(words, text)| {
+            let start = whole.text.find(words).unwrap();
+            (start..start + words.len(), text.to_string())
+        });
+        let part = whole.refuse(Complaint { message: "wrong".into(), labels: labels.to_vec(), notes: Vec::new() });
+        assert!(part.to_string().contains("map:1:6") && !part.to_string().contains("all"), "{part}");
+        let end = shown(");", 0);
+        assert!(end.contains("map:1:7") && !end.contains("return"), "{end}");
+        let elsewhere = shown("fn f(", 0);
+        assert!(!elsewhere.contains("-->") && !elsewhere.contains("return"), "{elsewhere}");
+    }
+
+    #[test]
     fn any_text_ends() {
         for text in ["/*", "/* /* */", "//", "ü/*ü*/ü", "/", "_", "a\u{85}\u{1}b", "alias", "alias T", "alias T ="] {
             words(text).count();
+            unpaired(text);
             assert!(alias(text, "T").is_none());
             assert_eq!(printable(text).len(), text.len());
         }

@@ -360,7 +360,7 @@ impl Variant {
             slots.push(("OUT_ACCESS", Slot::module(vector_store_module(self.out_quads, self.out.size()))));
         }
         Spec {
-            label: NAME,
+            label: NAME.into(),
             source: if self.is_last {
                 include_str!("../../shaders/cumsum.wgsl")
             } else {

@@ -9,19 +9,20 @@ mod whole;
 
 use smallvec::SmallVec;
 
+use super::pieces::{Piece, Walk};
 use super::{Operand, Output, result_layout};
 use crate::cpu::{CpuDevice, View};
 use crate::device::Device;
+use crate::device::caps::Caps;
 use crate::dtype::{DType, Kind, Scalar};
 use crate::error::{Error, Result};
-use crate::gpu::align_up;
 use crate::gpu::context::Context;
 use crate::gpu::memory::GpuBuffer;
 use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
 use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::profile::timed;
-use crate::shape::{Layout, Shape, Strides, broadcast_shapes, merge_axes, stored_bytes};
+use crate::shape::{Layout, Shape, Strides, broadcast_shapes, stored_bytes};
 use crate::tensor::Tensor;
 
 pub use table::*;
@@ -119,30 +120,45 @@ impl Operation {
 
     /// The type of the operands taken together.
     fn promote(&self, name: &str, operands: &[Operand<'_>]) -> Result<DType> {
-        let deciding = || operands.iter().enumerate().filter(|&(i, _)| self.operands.condition != Some(i));
-        let mut common: Option<DType> = None;
-        for (_, operand) in deciding() {
-            if let Operand::Tensor(tensor) = operand {
-                common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), name))?);
-            }
-        }
-        let numbers = || {
-            deciding().filter_map(|(_, operand)| match operand {
-                Operand::Scalar(scalar) => Some(*scalar),
-                Operand::Tensor(_) => None,
-            })
-        };
-        for scalar in numbers() {
-            // Where a condition alone is a tensor, the numbers take their own types.
-            common = Some(common.map_or(scalar.own_dtype(), |dtype| scalar.promote(dtype)));
-        }
+        let operands = operands.iter().enumerate().filter(|&(i, _)| self.operands.condition != Some(i));
+        let deciding = || operands.clone().map(|(_, operand)| *operand);
+        let common = promote(name, deciding())?;
         let dtype = common.expect("an operand that decides");
-        match numbers().try_for_each(|scalar| scalar.check(dtype, name)) {
+        match check_numbers(name, deciding(), dtype) {
             // In a comparison it lies beyond all elements.
             Err(_) if self.tests => Ok(DType::Float32),
             checked => checked.map(|()| dtype),
         }
     }
+}
+
+/// The type of operands taken together: that of the tensors, which numbers take as far as they can. Numbers alone have
+/// their own types. None if there is no operand.
+pub(super) fn promote<'a>(name: &str, operands: impl Iterator<Item = Operand<'a>> + Clone) -> Result<Option<DType>> {
+    let mut common: Option<DType> = None;
+    for operand in operands.clone() {
+        if let Operand::Tensor(tensor) = operand {
+            common = Some(common.map_or(Ok(tensor.dtype()), |dtype| dtype.promote(tensor.dtype(), name))?);
+        }
+    }
+    for operand in operands {
+        if let Operand::Scalar(scalar) = operand {
+            common = Some(common.map_or(scalar.own_dtype(), |dtype| scalar.promote(dtype)));
+        }
+    }
+    Ok(common)
+}
+
+/// Refuses integers among the operands that the type cannot hold.
+pub(super) fn check_numbers<'a>(
+    name: &str,
+    mut operands: impl Iterator<Item = Operand<'a>>,
+    dtype: DType,
+) -> Result<()> {
+    operands.try_for_each(|operand| match operand {
+        Operand::Scalar(scalar) => scalar.check(dtype, name),
+        Operand::Tensor(_) => Ok(()),
+    })
 }
 
 /// [`clip`] by one bound: `x`, but at least `min`.
@@ -396,8 +412,8 @@ shader_params! {
 }
 
 /// How the shader reaches an operand's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Access {
     Contiguous,
     Strided,
     Scalar,
@@ -406,12 +422,12 @@ enum Access {
 
 impl Access {
     /// Whether the shader reads it from a binding of its own.
-    fn is_bound(self) -> bool {
+    pub(super) fn is_bound(self) -> bool {
         matches!(self, Self::Contiguous | Self::Strided)
     }
 
     /// The module that loads so, beside a result that is stored flat or not.
-    const fn module(self, store_flat: bool, size: usize) -> &'static str {
+    pub(super) const fn module(self, store_flat: bool, size: usize) -> &'static str {
         match (self, store_flat, size) {
             (Self::Contiguous, ..) => "access/contiguous",
             (Self::Strided, ..) => "access/strided",
@@ -423,16 +439,18 @@ impl Access {
     }
 }
 
+/// The module that stores results of so many bytes.
+pub(super) const fn store_module(flat: bool, size: usize) -> &'static str {
+    match (flat, size) {
+        (true, _) => "access/store_contiguous",
+        (false, 4) => "access/store_scattered",
+        (false, _) => "access/store_scattered_packed",
+    }
+}
+
 /// All operands and, behind them, the output.
 const ALL: usize = OPERANDS + 1;
 const OUT: usize = OPERANDS;
-
-/// A stretch of the work: what remains of the shape, and where each operand and the output begin.
-struct Piece {
-    shape: Shape,
-    strides: [Strides; ALL],
-    offsets: [isize; ALL],
-}
 
 /// A launch under way: what stays the same for all of its pieces.
 struct Launch<'a> {
@@ -442,11 +460,6 @@ struct Launch<'a> {
     out: &'a Tensor,
 }
 
-/// The most axes that the shader counts through; pieces with more are cut.
-const AXES: usize = 4;
-/// The most elements of one dispatch, so that flat indices stay well inside 32 bits.
-const MAX_COUNT: usize = 1 << 31;
-
 /// Records `kernel` over all elements of `out`, in as many dispatches as its bindings need.
 pub(crate) fn launch(kernel: &Kernel, sources: &[Source<'_>], out: &Tensor) -> Result<()> {
     let context = out.gpu_buffer().context().clone();
@@ -454,30 +467,26 @@ pub(crate) fn launch(kernel: &Kernel, sources: &[Source<'_>], out: &Tensor) -> R
     let none = Source::Scalar(Scalar::Int(0), DType::UInt32);
     let sources: [Source<'_>; OPERANDS] = std::array::from_fn(|i| sources.get(i).copied().unwrap_or(none));
     let still: Strides = SmallVec::from_elem(0, out.shape().len());
-    let strides = |source: &Source<'_>| match source {
-        Source::Tensor(tensor) => tensor.layout().strides.clone(),
-        Source::Scalar(..) => still.clone(),
-    };
-    let offset = |source: &Source<'_>| match source {
-        Source::Tensor(tensor) => tensor.layout().offset,
-        Source::Scalar(..) => 0,
-    };
     // Walk the output in the order of its memory.
     let order = out.layout().dense_order().unwrap_or_else(|| (0..out.shape().len()).collect());
-    let sorted = |strides: &Strides| order.iter().map(|&axis| strides[axis]).collect::<Strides>();
-    let shape: Shape = order.iter().map(|&axis| out.shape()[axis]).collect();
-    let all: [Strides; ALL] =
-        std::array::from_fn(|i| sorted(&sources.get(i).map_or_else(|| out.layout().strides.clone(), strides)));
-    let (shape, strides) = merge_axes(&shape, &all.each_ref().map(|strides| &strides[..]));
-    let offsets = std::array::from_fn(|i| sources.get(i).map_or(out.layout().offset, offset));
-    let piece = Piece { shape, strides, offsets };
+    let strides: [&[isize]; ALL] = std::array::from_fn(|i| match sources.get(i) {
+        None => &out.layout().strides[..],
+        Some(Source::Tensor(tensor)) => &tensor.layout().strides[..],
+        Some(Source::Scalar(..)) => &still[..],
+    });
+    let offsets = std::array::from_fn(|i| match sources.get(i) {
+        None => out.layout().offset,
+        Some(Source::Tensor(tensor)) => tensor.layout().offset,
+        Some(Source::Scalar(..)) => 0,
+    });
+    let piece = Piece::whole(out.shape(), &order, strides, offsets);
     Launch { kernel, context: &context, sources, out }.cut(&piece)
 }
 
 impl Launch<'_> {
-    /// Bytes an element of operand `i`.
-    fn size(&self, i: usize) -> usize {
-        if i == OUT { self.out.dtype().size() } else { self.sources[i].dtype().size() }
+    /// The type of operand `i`.
+    fn dtype(&self, i: usize) -> DType {
+        self.sources.get(i).map_or(self.out.dtype(), Source::dtype)
     }
 
     /// The buffer of operand `i`, if it has one.
@@ -488,60 +497,22 @@ impl Launch<'_> {
             _ => None,
         }
     }
+}
 
-    /// The stretch of its buffer that operand `i` needs bound for a piece: where it starts and how long it is.
-    fn window(&self, piece: &Piece, i: usize) -> (u64, u64) {
-        let layout = Layout { shape: piece.shape.clone(), strides: piece.strides[i].clone(), offset: piece.offsets[i] };
-        let (low, high) = layout.reach().expect("a piece has elements");
-        let size = self.size(i) as u64;
-        let start = (low as u64 * size) & !(u64::from(self.context.caps().alignment) - 1);
-        (start, align_up((high as u64 + 1) * size - start, 16))
+impl Walk<ALL> for Launch<'_> {
+    fn caps(&self) -> &Caps {
+        self.context.caps()
     }
 
-    /// Records a piece, or halves it along the axis that makes it too large and does the same with both halves.
-    fn cut(&self, piece: &Piece) -> Result<()> {
-        let binding = self.context.caps().binding;
-        let too_large = (0..ALL).find(|&i| self.buffer(i).is_some() && self.window(piece, i).1 > binding);
-        let count: usize = piece.shape.iter().product();
-        let axis = match too_large {
-            Some(i) => (0..piece.shape.len())
-                .max_by_key(|&axis| piece.strides[i][axis].unsigned_abs() * (piece.shape[axis] - 1))
-                .expect("a piece has axes"),
-            // The shortest axis makes the fewest pieces.
-            None if piece.shape.len() > AXES => {
-                (0..piece.shape.len()).min_by_key(|&axis| piece.shape[axis]).expect("a piece has axes")
-            }
-            None if count > MAX_COUNT => 0,
-            None => return self.dispatch(piece, count),
-        };
-        let length = piece.shape[axis];
-        // Halves that begin at whole groups keep the operands aligned.
-        let half = if length >= 128 { (length / 2).next_multiple_of(64) } else { length.div_ceil(2) };
-        self.halves(piece, axis, half)
+    fn size(&self, i: usize) -> Option<usize> {
+        self.buffer(i).map(|_| self.dtype(i).size())
     }
 
-    fn halves(&self, piece: &Piece, axis: usize, first: usize) -> Result<()> {
-        let part = |from: usize, length: usize| {
-            let mut shape = piece.shape.clone();
-            shape[axis] = length;
-            let offsets = std::array::from_fn(|i| piece.offsets[i] + piece.strides[i][axis] * from as isize);
-            let (shape, strides) = merge_axes(&shape, &piece.strides.each_ref().map(|strides| &strides[..]));
-            Piece { shape, strides, offsets }
-        };
-        self.cut(&part(0, first))?;
-        self.cut(&part(first, piece.shape[axis] - first))
-    }
-
-    /// Records one dispatch. Everything fits.
-    fn dispatch(&self, piece: &Piece, count: usize) -> Result<()> {
+    fn dispatch(&self, piece: &Piece<ALL>, count: usize) -> Result<()> {
         let caps = self.context.caps();
-        // Without gaps, in the order in which the piece is walked, and from a whole group of four on.
-        let flat = |i: usize| {
-            let layout = Layout { shape: piece.shape.clone(), strides: piece.strides[i].clone(), offset: 0 };
-            piece.offsets[i] % 4 == 0 && layout.is_contiguous()
-        };
+        let flat = |i: usize| piece.is_flat(i);
         // The last store of four writes past the end unless there is only padding.
-        let end = (piece.offsets[OUT] + count as isize) as u64 * self.size(OUT) as u64;
+        let end = (piece.offsets[OUT] + count as isize) as u64 * self.out.dtype().size() as u64;
         let whole = count.is_multiple_of(4) || end >= self.out.gpu_buffer().used();
         if flat(OUT) && !whole && count > 4 && piece.shape.len() == 1 {
             return self.halves(piece, 0, count & !3);
@@ -561,7 +532,7 @@ impl Launch<'_> {
         // On large pieces an invocation takes four groups, to have more loads under way.
         let quads: u32 = if count >= 1 << 18 { 4 } else { 1 };
         let workgroup = caps.workgroup_up_to(256);
-        let dtypes: [DType; ALL] = std::array::from_fn(|i| self.sources.get(i).map_or(self.out.dtype(), Source::dtype));
+        let dtypes: [DType; ALL] = std::array::from_fn(|i| self.dtype(i));
         let key = access.iter().map(|&access| (access as u64, 2)).chain(dtypes.iter().map(|&dtype| (dtype as u64, 4)));
         let key = key.chain([(u64::from(store_flat), 1), (u64::from(quads), 3)]);
         let key = KEY | key.fold(self.kernel.index, |key, (value, bits)| (key << bits) | value);
@@ -572,13 +543,13 @@ impl Launch<'_> {
         let mut bytes = 0;
         for i in 0..ALL {
             let Some(buffer) = self.buffer(i) else { continue };
-            bytes += stored_bytes(&piece.shape, &piece.strides[i], self.size(i));
+            bytes += stored_bytes(&piece.shape, &piece.strides[i], dtypes[i].size());
             if i < OUT && !access[i].is_bound() {
                 continue;
             }
-            let (start, size) = self.window(piece, i);
+            let (start, size) = piece.window(i, dtypes[i].size(), caps);
             bindings[i] = Some(Binding { buffer, offset: start, size });
-            let from_start = piece.offsets[i] - (start / self.size(i) as u64) as isize;
+            let from_start = piece.offsets[i] - (start / dtypes[i].size() as u64) as isize;
             let in_quads = if i == OUT { store_flat } else { access[i] == Access::Contiguous };
             offsets[i] = if in_quads { from_start / 4 } else { from_start } as u32;
         }
@@ -626,11 +597,7 @@ impl Kernel {
         quads: u32,
     ) -> Spec {
         let [a, b, c, out] = dtypes;
-        let store = match (store_flat, out.size()) {
-            (true, _) => "access/store_contiguous",
-            (false, 4) => "access/store_scattered",
-            (false, _) => "access/store_scattered_packed",
-        };
+        let store = store_module(store_flat, out.size());
         let module = |dtype: DType| Slot::module(if self.raw { raw_module(dtype.size()) } else { dtype_module(dtype) });
         let (signed, math) = match self.value {
             "vec4<f32>" => (true, Slot::module("math/floats")),
@@ -639,7 +606,7 @@ impl Kernel {
         };
         let function = format!("fn apply(a: Value, b: Value, c: Value) -> out_Native {{ return {}; }}", self.formula);
         Spec {
-            label: self.name,
+            label: self.name.into(),
             source: include_str!("../../shaders/elementwise.wgsl"),
             slots: vec![
                 ("A", module(a)),

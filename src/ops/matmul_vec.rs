@@ -412,7 +412,7 @@ impl Variant {
             slots.push(("REDUCE", lanes.module()));
             (include_str!("../../shaders/matmul_vec.wgsl"), constants)
         };
-        Spec { label: NAME, source, slots, constants, inputs: vec![true, true], params: Params::LAYOUT }
+        Spec { label: NAME.into(), source, slots, constants, inputs: vec![true, true], params: Params::LAYOUT }
     }
 }
 

@@ -221,10 +221,11 @@ fn map<'a>(
     };
     Map {
         reducer: Reducer {
-            label: name,
+            label: name.into(),
             index: 72 + u64::from(norm == Norm::Layer),
             module,
             text: "alias Number = f32;\nalias Numbers = vec4<f32>;".into(),
+            users: None,
             bytes,
             divisor: if norm == Norm::L2 { 1.0 } else { length as f32 },
         },

@@ -96,16 +96,11 @@ pub fn reduce(
     {
         return Err(Error::Argument(format!("{name}: correction={correction} is not a finite number")));
     }
-    let axes = check_axes(name, axes, x.shape())?;
-    let kept: Axes = (0..x.shape().len()).filter(|axis| !axes.contains(axis)).collect();
-    let dtype = reduction.dtype(x.dtype());
-    let layout = result_layout(x.layout(), &kept, keepdims);
-    let output = Output::new(name, x.device(), layout, dtype, out, &[x], |_, _| false)?;
-    if output.target.is_empty() {
-        return output.finish();
+    let plan = Plan::new(name, x, axes, keepdims, reduction.dtype(x.dtype()), out)?;
+    let Plan { axes, kept, target, .. } = &plan;
+    if target.is_empty() {
+        return plan.output.finish();
     }
-    // The result as it is with `keepdims`.
-    let target = if keepdims { output.target.clone() } else { with_axes(&output.target, &kept, x.shape().len()) };
     if x.is_empty() {
         let Some(value) = reduction.of_none() else {
             return Err(Error::Shape(format!(
@@ -113,8 +108,8 @@ pub fn reduce(
                 show(x.shape())
             )));
         };
-        assign(&target, Operand::Scalar(value))?;
-        return output.finish();
+        assign(target, Operand::Scalar(value))?;
+        return plan.output.finish();
     }
     let length: usize = axes.iter().map(|&axis| x.shape()[axis]).product();
     if matches!(reduction, Reduction::ArgMax | Reduction::ArgMin) && length > i32::MAX as usize {
@@ -124,10 +119,63 @@ pub fn reduce(
         )));
     }
     match x.device() {
-        Device::Cpu(_) => on_cpu(reduction, x, &axes, &target)?,
-        Device::Gpu(_) => on_gpu(reduction, x, &axes, &kept, &target)?,
+        Device::Cpu(_) => on_cpu(reduction, x, axes, target)?,
+        Device::Gpu(_) => {
+            let in_order = matches!(reduction, Reduction::ArgMax | Reduction::ArgMin);
+            on_gpu(&reducer(reduction, x.dtype(), target.dtype(), length), in_order, x, axes, kept, target)?;
+        }
     }
-    output.finish()
+    plan.output.finish()
+}
+
+/// Reduces x, which is on a GPU, by formulas of a user's to a result of this type.
+pub(super) fn reduce_by(
+    reducer: &Reducer,
+    name: &str,
+    x: &Tensor,
+    dtype: DType,
+    (axes, keepdims): (Option<&[isize]>, bool),
+    out: Option<&Tensor>,
+) -> Result<Tensor> {
+    let plan = Plan::new(name, x, axes, keepdims, dtype, out)?;
+    if plan.target.is_empty() {
+        return plan.output.finish();
+    }
+    if x.is_empty() {
+        let one = Tensor::empty(x.device(), &[1], dtype, name)?;
+        reducer.run_empty(&one)?;
+        assign(&plan.target, (&one).into())?;
+    } else {
+        on_gpu(reducer, false, x, &plan.axes, &plan.kept, &plan.target)?;
+    }
+    plan.output.finish()
+}
+
+/// What a reduction is checked to be: the axes that are reduced, those that are kept, and where the result goes.
+struct Plan {
+    axes: Axes,
+    kept: Axes,
+    output: Output,
+    /// The result as it is with `keepdims`.
+    target: Tensor,
+}
+
+impl Plan {
+    fn new(
+        name: &str,
+        x: &Tensor,
+        axes: Option<&[isize]>,
+        keepdims: bool,
+        dtype: DType,
+        out: Option<&Tensor>,
+    ) -> Result<Self> {
+        let axes = check_axes(name, axes, x.shape())?;
+        let kept: Axes = (0..x.shape().len()).filter(|axis| !axes.contains(axis)).collect();
+        let layout = result_layout(x.layout(), &kept, keepdims);
+        let output = Output::new(name, x.device(), layout, dtype, out, &[x], |_, _| false)?;
+        let target = if keepdims { output.target.clone() } else { with_axes(&output.target, &kept, x.shape().len()) };
+        Ok(Self { axes, kept, output, target })
+    }
 }
 
 type Axes = SmallVec<[usize; 6]>;
@@ -180,10 +228,7 @@ fn on_cpu(reduction: Reduction, x: &Tensor, axes: &[usize], out: &Tensor) -> Res
     unsafe { cpu::reduce(*device, reduction, x.view(), axes, out.view_mut()) }
 }
 
-fn on_gpu(reduction: Reduction, x: &Tensor, axes: &[usize], kept: &[usize], out: &Tensor) -> Result<()> {
-    let length: usize = axes.iter().map(|&axis| x.shape()[axis]).product();
-    let reducer = reducer(reduction, x.dtype(), out.dtype(), length);
-    let in_order = matches!(reduction, Reduction::ArgMax | Reduction::ArgMin);
+fn on_gpu(reducer: &Reducer, in_order: bool, x: &Tensor, axes: &[usize], kept: &[usize], out: &Tensor) -> Result<()> {
     let caps = x.gpu_buffer().context().caps();
     let direct = rows(x.layout(), axes, kept, out.layout(), in_order);
     if let Some(rows) = direct.filter(|rows| rows.has_room(caps, x.dtype().size(), reducer.bytes)) {
@@ -201,8 +246,8 @@ fn on_gpu(reduction: Reduction, x: &Tensor, axes: &[usize], kept: &[usize], out:
         return reducer.run(&dense, &rows, out);
     }
     // The result has so many separate axes that a dense one has to come between.
-    let result = Tensor::empty(x.device(), out.shape(), out.dtype(), reduction.name())?;
-    on_gpu(reduction, &dense, axes, kept, &result)?;
+    let result = Tensor::empty(x.device(), out.shape(), out.dtype(), &reducer.label)?;
+    on_gpu(reducer, in_order, &dense, axes, kept, &result)?;
     assign(out, (&result).into())
 }
 
@@ -300,7 +345,7 @@ fn reducer(reduction: Reduction, x: DType, out: DType, length: usize) -> Reducer
     };
     let kind = ["f32", "i32", "u32"].iter().position(|&name| name == number).expect("one of them") as u64;
     Reducer {
-        label: reduction.name(),
+        label: reduction.name().into(),
         index: index * 4 + kind,
         module,
         text: format!(
@@ -308,6 +353,7 @@ fn reducer(reduction: Reduction, x: DType, out: DType, length: usize) -> Reducer
              fn result(total: Accumulator) -> {} {{ return {result}; }}",
             scalar(out)
         ),
+        users: None,
         bytes: words * 4,
         divisor: divisor as f32,
     }

@@ -391,7 +391,7 @@ impl Variant {
     fn spec(&self) -> Spec {
         let load = |quads| Slot::module(if quads { "access/vector_quads" } else { "access/vector_elements" });
         Spec {
-            label: NAME,
+            label: NAME.into(),
             source: include_str!("../../shaders/rope.wgsl"),
             slots: vec![
                 ("RAW", Slot::module(raw_module(self.x.size()))),

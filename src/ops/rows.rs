@@ -5,6 +5,9 @@
 //! are reduced first, by as many workgroups as keep the GPU busy, each writing what it gathered ([`Reducer`]); that is
 //! combined in further launches, and mapped in a last one.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::elementwise::dtype_module;
@@ -71,13 +74,15 @@ pub(super) struct Rows {
 
 /// What a reduction gathers, and what it makes of it.
 pub(super) struct Reducer {
-    pub(super) label: &'static str,
-    /// Distinguishes it among all of them.
+    pub(super) label: Cow<'static, str>,
+    /// Distinguishes it among all of them, in 32 bits.
     pub(super) index: u64,
     /// The module that gathers.
     pub(super) module: &'static str,
     /// The types, constants and functions that the module and the result need.
     pub(super) text: String,
+    /// Functions of a user's that they call.
+    pub(super) users: Option<Arc<str>>,
     /// Bytes of what a row gathers.
     pub(super) bytes: usize,
     /// What sums are divided by for means.
@@ -497,9 +502,17 @@ impl Reducer {
         self.combine(context, partial, &results, parts, goal)
     }
 
+    /// What a row without elements gives, as the one element of `out`.
+    pub(super) fn run_empty(&self, out: &Tensor) -> Result<()> {
+        let strides = || SmallVec::from_elem(0, 1);
+        let none = Rows::new(SmallVec::from_elem(1, 1), 0, [strides(), strides(), strides()], [0; 2], 1, [1; 2]);
+        let gathered = self.scratch(out, 1)?;
+        self.combine(out.gpu_buffer().context(), gathered, &none, 0, Goal::Results(out))
+    }
+
     /// Memory for what `count` rows gather.
     pub(super) fn scratch(&self, x: &Tensor, count: usize) -> Result<Tensor> {
-        Tensor::empty(x.device(), &[count * self.bytes / 4], DType::UInt32, self.label)
+        Tensor::empty(x.device(), &[count * self.bytes / 4], DType::UInt32, &self.label)
     }
 
     fn dispatch(
@@ -525,13 +538,14 @@ impl Reducer {
             ..rows.params()
         };
         context.record(&Dispatch {
-            label: self.label,
+            label: &self.label,
             pipeline: &pipeline,
             bindings: &[Some(from.binding), Some(to)],
             params: bytemuck::bytes_of(&params),
             groups: division.groups as u32,
             bytes: from.bytes + written,
-            steps: (rows.count() * rows.length) as u64,
+            // Nobody knows the arithmetic of formulas.
+            steps: if self.users.is_some() { 0 } else { (rows.count() * rows.length) as u64 },
         })
     }
 
@@ -552,7 +566,7 @@ impl Reducer {
                 Lanes::along(caps, parts, 256)
             };
             let most = lanes.per_row as usize * MOST_PARTIALS;
-            let splits = parts.div_ceil(most);
+            let splits = parts.div_ceil(most).max(1);
             let next = if splits > 1 { Some(self.scratch(&partial, splits * count)?) } else { None };
             let goal = next.as_ref().map_or(goal, Goal::Gathered);
             let variant = ReduceVariant { x: None, out: goal.dtype(), lanes };
@@ -568,7 +582,7 @@ impl Reducer {
                 ..rows.params()
             };
             context.record(&Dispatch {
-                label: self.label,
+                label: &self.label,
                 pipeline: &pipeline,
                 bindings: &[Some(from), Some(to)],
                 params: bytemuck::bytes_of(&params),
@@ -625,7 +639,7 @@ impl ReduceVariant {
         let [a, b, c, d] = self.lanes.key();
         let kind = if self.x.is_some() { REDUCE_KEY } else { COMBINE_KEY };
         let out = self.out.map_or(15, |dtype| dtype as u64);
-        key(kind, &[(reducer.index, 16), (dtype as u64, 4), (access as u64, 2), (out, 4), a, b, c, d])
+        key(kind, &[(reducer.index, 32), (dtype as u64, 4), (access as u64, 2), (out, 4), a, b, c, d])
     }
 
     fn spec(&self, reducer: &Reducer) -> Spec {
@@ -642,20 +656,22 @@ impl ReduceVariant {
             Some(dtype) => (Slot::module(dtype_module(dtype)), Slot::module(put(dtype)), "rows/store_result"),
             None => (none(), none(), "rows/store_partial"),
         };
+        let mut slots = vec![
+            ("NUMBERS", Slot::Text(reducer.text.clone())),
+            ("X", x),
+            ("X_ACCESS", x_access),
+            ("OUT", out),
+            ("OUT_ACCESS", put),
+            ("ACCUMULATE", Slot::module(reducer.module)),
+            ("REDUCE", self.lanes.module()),
+            ("ROW", Slot::module(row)),
+            ("STORE", Slot::module(store)),
+        ];
+        slots.extend(reducer.users.clone().map(|functions| ("USERS", Slot::Users(functions))));
         Spec {
-            label: reducer.label,
+            label: reducer.label.clone(),
             source: include_str!("../../shaders/reduce.wgsl"),
-            slots: vec![
-                ("NUMBERS", Slot::Text(reducer.text.clone())),
-                ("X", x),
-                ("X_ACCESS", x_access),
-                ("OUT", out),
-                ("OUT_ACCESS", put),
-                ("ACCUMULATE", Slot::module(reducer.module)),
-                ("REDUCE", self.lanes.module()),
-                ("ROW", Slot::module(row)),
-                ("STORE", Slot::module(store)),
-            ],
+            slots,
             constants,
             inputs: vec![true],
             params: Params::LAYOUT,
@@ -696,7 +712,7 @@ pub(super) fn map_rows(map: &Map<'_>, x: &Tensor, axes: usize, out: &Tensor, aff
     if !x.layout().is_contiguous() {
         return map_rows(map, &contiguous(x)?, axes, out, affine);
     }
-    let dense = Tensor::empty(x.device(), x.shape(), out.dtype(), map.reducer.label)?;
+    let dense = Tensor::empty(x.device(), x.shape(), out.dtype(), &map.reducer.label)?;
     let rows =
         Rows::last(x.layout(), dense.layout(), affine, map.repeat, axes).expect("dense tensors merge into few axes");
     map.run(x, &rows, &dense)?;
@@ -823,7 +839,7 @@ impl Map<'_> {
         bindings.push(gathered.map(whole_binding));
         bindings.push(Some(to.binding));
         context.record(&Dispatch {
-            label: self.reducer.label,
+            label: &self.reducer.label,
             pipeline: &pipeline,
             bindings: &bindings,
             params: bytemuck::bytes_of(&params),
@@ -933,7 +949,7 @@ impl MapVariant {
             constants.push(("QUADS", quads as f64));
             constants.push(("WHOLE", f64::from(u8::from(exact))));
         }
-        Spec { label: map.reducer.label, source: map.source, slots, constants, inputs, params: Params::LAYOUT }
+        Spec { label: map.reducer.label.clone(), source: map.source, slots, constants, inputs, params: Params::LAYOUT }
     }
 }
 

@@ -60,10 +60,11 @@ fn on_gpu(name: &'static str, logarithm: bool, x: &Tensor, axis: usize, out: &Te
 fn map(name: &'static str, logarithm: bool) -> Map<'static> {
     Map {
         reducer: Reducer {
-            label: name,
+            label: name.into(),
             index: 64 + u64::from(logarithm),
             module: "accumulate/exponentials",
             text: "alias Number = f32;\nalias Numbers = vec4<f32>;".into(),
+            users: None,
             bytes: 8,
             divisor: 1.0,
         },

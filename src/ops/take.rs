@@ -252,7 +252,7 @@ impl Variant {
     fn spec(&self, name: &'static str) -> Spec {
         let flag = |value: bool| f64::from(u8::from(value));
         Spec {
-            label: name,
+            label: name.into(),
             source: include_str!("../../shaders/take.wgsl"),
             slots: vec![
                 ("RAW", Slot::module(raw_module(self.size))),

@@ -77,19 +77,7 @@ impl<'a, 'py> Call<'a, 'py> {
         let first = tensors.next();
         let (out_tensor, out_is_array) = match out {
             None => (None, false),
-            Some(object) => match (object.cast_exact::<PyTensor>(), object.cast::<PyUntypedArray>()) {
-                (Ok(tensor), _) => (Some(tensor.get().0.clone()), false),
-                (_, Ok(array)) => {
-                    if first.is_some() {
-                        return Err(fail_out(name, "a Tensor, since an operand is one, not a NumPy array"));
-                    }
-                    (alias(array)?, true)
-                }
-                _ => {
-                    let kind = object.get_type().name()?;
-                    return Err(fail_out(name, &format!("a Tensor or a NumPy array, not {kind}")));
-                }
-            },
+            Some(object) => out_argument(name, object, first.is_some())?,
         };
         let device = match chosen_device(py, name, first.or(out_tensor.as_ref().filter(|_| !out_is_array)), device)? {
             Some(device) => device,
@@ -154,6 +142,19 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 }
 
+/// What `out=` is: a tensor, or that of an array's memory where it can be one; and whether it is an array.
+pub(super) fn out_argument(name: &str, out: Any<'_, '_>, beside_tensor: bool) -> PyResult<(Option<Tensor>, bool)> {
+    match (out.cast_exact::<PyTensor>(), out.cast::<PyUntypedArray>()) {
+        (Ok(tensor), _) => Ok((Some(tensor.get().0.clone()), false)),
+        (_, Ok(_)) if beside_tensor => Err(fail_out(name, "a Tensor, since an operand is one, not a NumPy array")),
+        (_, Ok(array)) => Ok((alias(array)?, true)),
+        _ => {
+            let kind = out.get_type().name()?;
+            Err(fail_out(name, &format!("a Tensor or a NumPy array, not {kind}")))
+        }
+    }
+}
+
 /// The device that a call names: by its `device=` argument, by a tensor that is among its operands, by `use_device` or
 /// the environment; none where nothing does.
 pub(super) fn chosen_device(
@@ -196,7 +197,7 @@ fn place_arrays(py: Python<'_>, name: &str, arguments: &[Argument]) -> PyResult<
 }
 
 /// Copies a result into an array whose memory is no tensor: misaligned, or of another dtype, which is refused.
-fn fill_array(name: &str, out: Any<'_, '_>, result: &Tensor) -> PyResult<()> {
+pub(super) fn fill_array(name: &str, out: Any<'_, '_>, result: &Tensor) -> PyResult<()> {
     let py = out.py();
     let array = out.cast::<PyUntypedArray>().map_err(PyErr::from)?;
     // A misaligned array of the right dtype is equivalent to it; big-endian ones are not.

@@ -323,17 +323,20 @@ impl PyKernel {
 
     /// The class of its results, where there are several.
     fn results<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyType>> {
-        let class = self.results.get_or_try_init(py, || {
-            let names: Vec<&str> = written(&self.kernel).map(|binding| binding.name.as_str()).collect();
-            let keywords = PyDict::new(py);
-            // A name that a named tuple cannot have gives way to its number.
-            keywords.set_item("rename", true)?;
-            keywords.set_item("module", "gpukern")?;
-            let make = py.import("collections")?.getattr("namedtuple")?;
-            PyResult::Ok(make.call(("Results", names), Some(&keywords))?.cast_into::<PyType>()?.unbind())
-        })?;
+        let names = || written(&self.kernel).map(|binding| binding.name.as_str()).collect();
+        let class = self.results.get_or_try_init(py, || results_class(py, names()))?;
         Ok(class.bind(py))
     }
+}
+
+/// The class of several results of these names.
+pub(super) fn results_class(py: Python<'_>, names: Vec<&str>) -> PyResult<Py<PyType>> {
+    let keywords = PyDict::new(py);
+    // A name that a named tuple cannot have gives way to its number.
+    keywords.set_item("rename", true)?;
+    keywords.set_item("module", "gpukern")?;
+    let make = py.import("collections")?.getattr("namedtuple")?;
+    Ok(make.call(("Results", names), Some(&keywords))?.cast_into::<PyType>()?.unbind())
 }
 
 fn written(kernel: &Kernel) -> impl Iterator<Item = &Binding> {

@@ -4,6 +4,7 @@ mod arrays;
 mod call;
 mod device;
 mod errors;
+mod formulas;
 mod kernel;
 mod logging;
 mod ops;
@@ -43,5 +44,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tensor::register(module)?;
     ops::register(module)?;
     kernel::register(module)?;
+    formulas::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

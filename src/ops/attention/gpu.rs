@@ -448,7 +448,7 @@ const MERGE_LABEL: &str = "attention: merging parts";
 
 fn merge_spec(out: DType, quads: bool, workgroup: u32, lanes: u32) -> Spec {
     Spec {
-        label: MERGE_LABEL,
+        label: MERGE_LABEL.into(),
         source: include_str!("../../../shaders/attention_merge.wgsl"),
         slots: vec![
             ("OUT", Slot::module(dtype_module(out))),
@@ -831,7 +831,7 @@ impl Variant {
             }
         };
         let inputs = vec![true, true, true, self.mask.is_some(), self.lengths];
-        Spec { label: NAME, source, slots, constants, inputs, params: Params::LAYOUT }
+        Spec { label: NAME.into(), source, slots, constants, inputs, params: Params::LAYOUT }
     }
 }
 

@@ -657,7 +657,7 @@ impl Variant {
                 }
             }
         };
-        Spec { label: "matmul", source, slots, constants, inputs: vec![true, true], params: Params::LAYOUT }
+        Spec { label: "matmul".into(), source, slots, constants, inputs: vec![true, true], params: Params::LAYOUT }
     }
 }
 

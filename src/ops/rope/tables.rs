@@ -155,7 +155,7 @@ const KEY: u64 = 17 << 56;
 
 fn spec(float: bool, signed: bool, workgroup: u32) -> Spec {
     Spec {
-        label: NAME,
+        label: NAME.into(),
         source: include_str!("../../../shaders/rope_tables.wgsl"),
         slots: Vec::new(),
         constants: vec![
