@@ -483,7 +483,7 @@ mod tests {
         let all = shown("f32(", 5);
         assert!(all.contains("map:1:2") && all.contains("^^^^^") && !all.contains("return"), "{all}");
         let labels = [("x * 2", "all"), ("2", "part")].map(|(words, text)| {
-            let start = whole.text.find(words).unwrap();
+            let start = whole.text.rfind(words).unwrap();
             (start..start + words.len(), text.to_string())
         });
         let part = whole.refuse(Complaint { message: "wrong".into(), labels: labels.to_vec(), notes: Vec::new() });
