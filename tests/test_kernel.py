@@ -1218,6 +1218,47 @@ def test_the_same_module_twice(capped_gpu):
     assert_same(y, (x.astype(np.float32) - b.astype(np.float32)).T.copy())
 
 
+@pytest.mark.parametrize("lanes", ["shared", "subgroups"])
+@pytest.mark.parametrize("size", [1, 8, 16])
+def test_imported_reductions(capped_gpu, lanes, size):
+    if lanes == "subgroups" and "subgroups" not in capped_gpu.features:
+        pytest.skip(f"{capped_gpu.id} has no subgroups")
+    kernel = gk.Kernel(f"""
+        override WORKGROUP: u32 = 16;
+        alias Accumulator = vec2<i32>;
+        fn identity() -> Accumulator {{ return vec2<i32>(0, -2147483647); }}
+        fn combine(a: Accumulator, b: Accumulator) -> Accumulator {{ return vec2<i32>(a.x + b.x, max(a.y, b.y)); }}
+        //! import reduce/one_row
+        //! import reduce/{lanes}
+        @group(0) @binding(0) var<storage, read> x: array<i32>;
+        @group(0) @binding(1) var<storage, read_write> y: array<vec2<i32>>;
+        @compute @workgroup_size(WORKGROUP) fn f(@builtin(workgroup_id) group: vec3<u32>, lanes: Lanes) {{
+            let mine = x[group.x * WORKGROUP + lane_index(lanes)];
+            let all = reduced(vec2<i32>(mine, mine), lanes);
+            if (lane_index(lanes) == 0u) {{ y[group.x] = all; }}
+        }}
+    """)
+    x = sample(INT32, (5, size))
+    y = kernel(x=x, out={"y": (5, 2)}, workgroups=5, WORKGROUP=size, device=capped_gpu)
+    assert_same(y, np.stack([x.sum(axis=1, dtype=np.int32), x.max(axis=1)], axis=1))
+
+
+def test_an_imported_scan(capped_gpu):
+    kernel = gk.Kernel("""
+        override WORKGROUP: u32 = 16;
+        alias Element = u32;
+        //! import scan/workgroup
+        @group(0) @binding(0) var<storage, read_write> x: array<u32>;
+        @compute @workgroup_size(WORKGROUP) fn f(@builtin(local_invocation_index) lane: u32) {
+            let scan = scan_lanes(x[lane], lane);
+            x[lane] = scan.before + 1000000u * scan.total;
+        }
+    """)
+    x = np.arange(3, 19, dtype=np.uint32)
+    want = np.cumsum(x, dtype=np.uint32) - x + 1_000_000 * x.sum(dtype=np.uint32)
+    assert_same(kernel(x=x, workgroups=1, device=capped_gpu), want)
+
+
 def test_the_library_is_text_for_reading():
     assert "fn coordinates" in gk.shader_library["index"]
     assert "fn scan_lanes" in gk.shader_library["scan/workgroup"]

@@ -151,7 +151,6 @@ const C_TYPES: &[&str] = &[
 /// What the compiler says in words of its own, and what it means.
 const REWORDED: &[(&str, &str)] = &[
     ("'gpukern_user_", "the formula is not valid"),
-    ("can't work with", "the operator does not take values of these types"),
     ("The `return` expression", "this is not of the type that the function returns"),
     ("doesn't match the type stored in", "its type is another than that of what it is assigned to"),
     ("Bindings for [", "its @group and @binding are those of another variable"),
