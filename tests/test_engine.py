@@ -14,7 +14,7 @@ import pytest
 
 import gpukern as gk
 from arrays import assert_same
-from processes import PREAMBLE, clean_environment, run_script
+from processes import INTERRUPTIBLE, clean_environment, run_script
 
 STATM = Path("/proc/self/statm")
 
@@ -237,7 +237,7 @@ def test_control_c_ends_a_long_wait(gpu):
         os._exit(0)
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + textwrap.dedent(script)],
+        [sys.executable, "-c", INTERRUPTIBLE + textwrap.dedent(script)],
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

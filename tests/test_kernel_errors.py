@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import gpukern as gk
-from processes import PREAMBLE, clean_environment, run_script
+from processes import INTERRUPTIBLE, clean_environment, run_script
 
 F32 = np.float32
 
@@ -1040,7 +1040,7 @@ def test_control_c_during_a_long_kernel(gpu):
     """The wait ends at once; the process ends as Python's do, when what the device has begun is done."""
     script = textwrap.dedent(SLOW.format(device=gpu.id)) + textwrap.dedent(INTERRUPTED)
     process = subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + script],
+        [sys.executable, "-c", INTERRUPTIBLE + script],
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
