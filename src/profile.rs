@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::device::{Device, select};
+use crate::device::{Device, fork, select};
 use crate::error::{Error, Result};
 use crate::gpu::context::Context;
 use crate::ops::work;
@@ -45,6 +45,8 @@ pub struct Session {
     begun: OnceLock<f64>,
     watched: Mutex<Watched>,
     timings: Mutex<Vec<Timing>>,
+    /// The process that began it, among forks.
+    generation: u32,
 }
 
 /// The GPUs of a session.
@@ -81,8 +83,13 @@ impl Session {
             let id = &context.device.id;
             return Err(Error::Device(format!("profile: {id} cannot time kernels, since it has no timestamps")));
         }
-        let session =
-            Arc::new(Self { scope, begun: OnceLock::new(), watched: Mutex::default(), timings: Mutex::default() });
+        let session = Arc::new(Self {
+            scope,
+            begun: OnceLock::new(),
+            watched: Mutex::default(),
+            timings: Mutex::default(),
+            generation: fork::generation(),
+        });
         session.enlist()?;
         let contexts: Vec<Arc<Context>> = match &session.scope {
             Some(_) => context.into_iter().collect(),
@@ -101,6 +108,8 @@ impl Session {
     /// Puts it among the open ones, unless one of those measures the same device.
     fn enlist(self: &Arc<Self>) -> Result<()> {
         let mut open = lock(&OPEN);
+        // A fork's parent goes on measuring, and the child does not.
+        open.retain(|other| other.generation == fork::generation());
         let clash = open.iter().find(|other| match (&self.scope, &other.scope) {
             (Some(mine), Some(theirs)) => mine == theirs,
             _ => true,
@@ -143,10 +152,6 @@ impl Session {
 
     /// Stops measuring. What was measured before a device was lost stays. Fails only when interrupted.
     pub fn end(self: &Arc<Self>) -> Result<Outcome> {
-        let mut open = lock(&OPEN);
-        open.retain(|other| !Arc::ptr_eq(self, other));
-        note_cpu(&open);
-        drop(open);
         let Watched { contexts, mut left_out, .. } =
             std::mem::replace(&mut *lock(&self.watched), Watched { is_over: true, ..Watched::default() });
         let mut timings = std::mem::take(&mut *lock(&self.timings));
@@ -166,6 +171,11 @@ impl Session {
                 }
             }
         }
+        // Only now, since another that began on one of these devices meanwhile would take its times.
+        let mut open = lock(&OPEN);
+        open.retain(|other| !Arc::ptr_eq(self, other));
+        note_cpu(&open);
+        drop(open);
         if interrupted {
             return Err(Error::Interrupted);
         }

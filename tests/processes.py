@@ -28,7 +28,7 @@ def run_python(*arguments, **variables):
 
 
 PREAMBLE = "import gpukern as gk\nimport numpy as np\n"
-# For scripts that are sent SIGINT, which shells ignore in what they start in the background, and their children with it.
+# For scripts that are sent SIGINT, which what a shell starts in the background ignores, and its children too.
 INTERRUPTIBLE = PREAMBLE + "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 

@@ -1,6 +1,7 @@
 """``python -m gpukern compile``: what a WGSL kernel declares, its mistakes, its translations."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from . import _native
@@ -12,24 +13,37 @@ def compile_file(
 ) -> int:
     """Compile a file, print what it declares or its translation, and return the exit code."""
     try:
-        source = Path(path).read_text(encoding="utf-8")
+        source = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise _native.ArgumentError(f"compile: {path} cannot be read: {error}") from None
+    if output is not None and language is None:
+        raise _native.ArgumentError("compile: -o writes what --emit makes; give --emit too")
     values = dict(map(_constant, constants))
-    names: Sequence[str | None] = (
-        [entry_point] if entry_point else _native._entry_points(source, values, Path(path).name)
-    )
-    for entry in names or (None,):
-        kernel = Kernel(source, entry_point=entry, constants=values, name=Path(path).name)
+    name = Path(path).name
+    entry_points: Sequence[str | None]
+    entry_points = [entry_point] if entry_point else _native._entry_points(source, values, name) or (None,)
+    if language is not None and len(entry_points) > 1:
+        names = ", ".join(map(str, entry_points))
+        raise _native.ArgumentError(f"compile: {path} has several entry points; choose one with --entry-point: {names}")
+    for entry in entry_points:
+        kernel = Kernel(source, entry_point=entry, constants=values, name=name)
         if language is None:
             print(_describe(kernel))
         elif output is None:
             print(kernel.translate(language), end="")
-        elif language == "spirv":
-            Path(output).write_bytes(kernel.spirv)
         else:
-            Path(output).write_text(kernel.translate(language), encoding="utf-8")
+            _write(kernel, language, Path(output))
     return 0
+
+
+def _write(kernel: Kernel, language: str, output: Path) -> None:
+    try:
+        if language == "spirv":
+            output.write_bytes(kernel.spirv)
+        else:
+            output.write_text(kernel.translate(language), encoding="utf-8")
+    except OSError as error:
+        raise _native.ArgumentError(f"compile: {output} cannot be written: {error}") from None
 
 
 def _constant(text: str) -> tuple[str, float | bool | str]:
@@ -38,10 +52,12 @@ def _constant(text: str) -> tuple[str, float | bool | str]:
         raise _native.ArgumentError(f"compile: -D {text} is not of the form NAME=VALUE")
     if value in {"true", "false"}:
         return name, value == "true"
-    try:
-        return name, float(value)
-    except ValueError:
-        return name, value
+    for number in (partial(int, base=0), float):
+        try:
+            return name, number(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 def _describe(kernel: Kernel) -> str:

@@ -65,8 +65,9 @@ const PROBE_KEY: u64 = u64::MAX;
 /// Leave to use what wgpu calls experimental.
 fn experiments() -> wgpu::ExperimentalFeatures {
     #![expect(unsafe_code, reason = "wgpu does not check all of what it calls experimental")]
-    // SAFETY: it is cooperative matrices, used by kernels of ours alone, in a shape that the adapter lists. Kernels
-    // load and store them in workgroup memory, whole and where the workgroup has room for them.
+    // SAFETY: it is cooperative matrices. Ours have a shape that the adapter lists, and are loaded and stored in workgroup
+    // memory, whole and where the workgroup has room for them. Users' kernels may have them only if they are trusted, by
+    // which their authors vouch for the same.
     unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 

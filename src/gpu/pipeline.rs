@@ -153,6 +153,21 @@ impl<K: Clone + Eq + Hash> Generations<K> {
     }
 }
 
+/// The pipeline of a key, compiled on first use. Others are not held up meanwhile, since it may take long.
+fn cached<K: Clone + Eq + Hash>(
+    known: &Mutex<Generations<K>>,
+    key: &K,
+    compile: impl FnOnce() -> Result<Pipeline>,
+) -> Result<Arc<Pipeline>> {
+    let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pipeline) = known().get(key) {
+        return Ok(pipeline);
+    }
+    let pipeline = Arc::new(compile()?);
+    known().insert(key.clone(), pipeline.clone());
+    Ok(pipeline)
+}
+
 impl Pipelines {
     pub(crate) fn new(device: &wgpu::Device, caps: &Caps, info: &wgpu::AdapterInfo) -> Self {
         let uniforms = (!caps.immediates).then(|| {
@@ -172,13 +187,7 @@ impl Pipelines {
 
     /// The pipeline of this key. `spec` describes it when it is not compiled yet.
     pub(crate) fn get(&self, device: &wgpu::Device, key: u64, spec: impl FnOnce() -> Spec) -> Result<Arc<Pipeline>> {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = by_key.get(&key) {
-            return Ok(pipeline);
-        }
-        let pipeline = Arc::new(self.compile(device, &spec())?);
-        by_key.insert(key, pipeline.clone());
-        Ok(pipeline)
+        cached(&self.by_key, &key, || self.compile(device, &spec()))
     }
 
     /// What has functions of a user's is compiled with checks, and with room for deeply nested ones.
@@ -234,19 +243,13 @@ impl Pipelines {
         Ok(Pipeline { id: IDS.fetch_add(1, Ordering::Relaxed), raw, bindings, layout })
     }
 
-    /// The pipeline of a user's program. Others are not held up while it is compiled, which may take long.
+    /// The pipeline of a user's program.
     pub(crate) fn of_program(
         &self,
         key: &(Identity, bool),
         compile: impl FnOnce() -> Result<Pipeline>,
     ) -> Result<Arc<Pipeline>> {
-        let known = || self.by_program.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = known().get(key) {
-            return Ok(pipeline);
-        }
-        let pipeline = Arc::new(compile()?);
-        known().insert(key.clone(), pipeline.clone());
-        Ok(pipeline)
+        cached(&self.by_program, key, compile)
     }
 
     /// Compiles a user's module, with wgpu's checks unless it is trusted.

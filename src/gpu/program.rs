@@ -6,7 +6,7 @@ use naga::valid::Capabilities;
 
 use super::context::Context;
 use super::pipeline::{BindingKind, Pipeline};
-use super::stream::{Binding, Bound, Launch};
+use super::stream::{Binding, Bound, Launch, Ring};
 use crate::error::{Bytes, Result};
 use crate::kernel::bind::Ready;
 use crate::kernel::compile::{check, on_deep_stack, parse};
@@ -26,7 +26,16 @@ impl Compiled {
     /// Compiles a program, unless that was done before, and refuses what the device cannot run.
     pub(crate) fn new(context: &Arc<Context>, kernel: &Kernel, program: &Program, grid: Option<Grid>) -> Result<Self> {
         context.check()?;
-        let folded = grid.is_some_and(|grid| grid.is_folded(context.caps().groups));
+        let most = context.caps().groups;
+        let folded = grid.is_some_and(|grid| grid.is_folded(most));
+        let launched = grid.map_or(1, |grid| u64::from(grid.total()));
+        if launched > u64::from(most) * u64::from(most) {
+            return Err(kernel.refuse(format!(
+                "{launched} workgroups are more than {most} times {most}, which is what {} launches; let each \
+                 invocation do more, in a loop",
+                context.device.id
+            )));
+        }
         let compile = || compile(context, kernel, program, folded);
         let pipeline = context.program_pipeline(&(program.identity.clone(), folded), compile)?;
         Ok(Self { context: context.clone(), pipeline, folded })
@@ -174,6 +183,15 @@ fn check_limits(context: &Context, kernel: &Kernel, program: &Program, folded: b
                 kernel.refuse(format!("it binds {count} {what}, but {id} takes at most {most}; put some together"))
             );
         }
+    }
+    let values = kernel.bindings.iter().filter(|binding| !binding.access.is_storage());
+    let all: u64 = values.map(|binding| Ring::room(binding.ty.size(), &limits)).sum();
+    if all > Ring::SIZE / 2 {
+        return Err(kernel.refuse(format!(
+            "its uniforms and immediates have {}, and a launch takes at most {}; declare large ones as var<storage, read>",
+            Bytes(all),
+            Bytes(Ring::SIZE / 2)
+        )));
     }
     for binding in kernel.bindings.iter().filter(|binding| binding.access == Access::Uniform) {
         let (size, most) = (binding.ty.size() as u64, limits.max_uniform_buffer_binding_size);

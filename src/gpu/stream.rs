@@ -24,7 +24,7 @@ pub(crate) struct Binding<'a> {
     pub(crate) buffer: &'a GpuBuffer,
     /// A multiple of the device's alignment.
     pub(crate) offset: u64,
-    /// A multiple of 16, at most what the device can bind.
+    /// A multiple of 4 (of 16 in our own kernels), at most what the device can bind.
     pub(crate) size: u64,
 }
 
@@ -373,7 +373,7 @@ fn set_pipeline(pass: &mut wgpu::ComputePass<'_>, current: &mut u64, pipeline: &
 }
 
 /// A buffer of small values that each batch fills from the start.
-struct Ring {
+pub(super) struct Ring {
     buffer: wgpu::Buffer,
     data: Vec<u8>,
     size: u64,
@@ -383,13 +383,23 @@ struct Ring {
 impl Ring {
     /// The ring of what users' kernels are given: uniforms, and what stands in for immediates.
     fn for_values(context: &Context) -> Result<Self> {
-        let limits = context.limits();
-        let alignment = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
-        // Room for all uniforms of one kernel.
-        let size = 1 << 20;
+        let alignment = Self::alignment(&context.limits());
+        let size = Self::SIZE;
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let buffer = context.create_buffer(size, usage, false)?;
-        Ok(Self { buffer, data: Vec::new(), size, alignment: alignment.into() })
+        Ok(Self { buffer, data: Vec::new(), size, alignment })
+    }
+
+    /// Bytes of the ring of what users' kernels are given. Kernels whose values take more than half are refused.
+    pub(super) const SIZE: u64 = 1 << 20;
+
+    fn alignment(limits: &wgpu::Limits) -> u64 {
+        limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment).into()
+    }
+
+    /// The room that values of so many bytes take.
+    pub(super) fn room(bytes: usize, limits: &wgpu::Limits) -> u64 {
+        super::align_up(bytes as u64, Self::alignment(limits))
     }
 
     /// The bytes that are bound of values: a struct may end after them.

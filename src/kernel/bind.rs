@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::dtype::{DType, Scalar as Number};
 use crate::error::{Bytes, Result};
 use crate::ops;
-use crate::shape::{Shape, show};
+use crate::shape::{Layout, Shape, show};
 use crate::tensor::{Storage, Tensor};
 
 /// What a call gives for a variable.
@@ -110,6 +110,12 @@ fn fit(ty: &Type, dtype: DType, shape: &[usize], runs: bool) -> Result<Fit, Stri
             ));
         }
     };
+    if scalar.size() < 4 && wanted.is_none() && !(elements * per * scalar.size()).is_multiple_of(4) {
+        return Err(format!(
+            "{}ends within a 32-bit word, and WGSL counts whole words: give an even number of elements",
+            of_shape()
+        ));
+    }
     match wanted {
         Some(wanted) if wanted != elements => {
             Err(format!("{}is {}, but {ty} has {}", of_shape(), counted(elements, element), counted(wanted, element)))
@@ -290,20 +296,20 @@ fn bindable(tensor: &Tensor, alignment: usize, fit: Fit) -> Result<Tensor> {
         ops::assign(&unpadded(&target, fit), tensor.into())?;
         return Ok(target);
     }
+    if !tensor.nbytes().is_multiple_of(4) {
+        // The last word is bound whole, and may hold somebody else's elements. Zeros take their place.
+        let per_word = 4 / tensor.dtype().size();
+        let whole = [tensor.len().next_multiple_of(per_word)];
+        let words = ops::full("zeros", tensor.device(), &whole, Number::Int(0), tensor.dtype())?;
+        let own = words.with_layout(Layout::contiguous(tensor.shape()));
+        ops::assign(&own, tensor.into())?;
+        return Ok(own);
+    }
     let start = tensor.layout().offset as usize * tensor.dtype().size();
-    // The last word is bound whole, and may hold somebody else's elements.
-    let whole_words = tensor.nbytes().is_multiple_of(4) || start == 0 && holds_nothing_else(tensor);
-    if tensor.layout().is_contiguous() && start.is_multiple_of(alignment) && whole_words {
+    if tensor.layout().is_contiguous() && start.is_multiple_of(alignment) {
         return Ok(tensor.clone());
     }
     ops::copy(tensor).and_then(|copy| ops::contiguous(&copy))
-}
-
-fn holds_nothing_else(tensor: &Tensor) -> bool {
-    match tensor.storage() {
-        Storage::Gpu(buffer) => buffer.used() <= tensor.nbytes() as u64,
-        Storage::Host(_) => false,
-    }
 }
 
 /// The elements of what was bound, without padding.

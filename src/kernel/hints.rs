@@ -48,6 +48,11 @@ const ADVICE: &[(&str, &str)] = &[
         "both sides are of one type, and WGSL converts no variables by itself: write f32(i), u32(x) or i32(n)",
     ),
     ("address space Handle", "a buffer's variable is declared `var<storage, read>` or `var<storage, read_write>`"),
+    (
+        "Invalid access into expression",
+        "only arrays, vectors, matrices and structs have parts; in a formula each variable is one element",
+    ),
+    ("operand of the `*` operator must be a pointer", "WGSL has no `**`: write pow(x, 2.0), or x * x"),
     ("is recursive", "WGSL has no recursion: write it as a loop"),
     (
         "does not match the declared return type",
@@ -89,6 +94,12 @@ const ADVICE: &[(&str, &str)] = &[
     ),
 ];
 
+/// Words for memory that a workgroup shares.
+const SHARED: (&[&str], &str) = (
+    &["__shared__", "shared", "groupshared", "threadgroup"],
+    "workgroup memory is declared at the top of the source: `var<workgroup> s: array<f32, 64>;`",
+);
+
 /// What names of other languages are called in WGSL.
 const FOREIGN: &[(&[&str], &str)] = &[
     (
@@ -118,10 +129,7 @@ const FOREIGN: &[(&[&str], &str)] = &[
         &["__syncthreads", "barrier", "GroupMemoryBarrierWithGroupSync", "threadgroup_barrier"],
         "in WGSL it is workgroupBarrier()",
     ),
-    (
-        &["__shared__", "shared", "groupshared", "threadgroup"],
-        "workgroup memory is declared at the top of the source: `var<workgroup> s: array<f32, 64>;`",
-    ),
+    SHARED,
     (&["fabs", "fabsf"], "in WGSL it is abs()"),
     (&["lerp"], "in WGSL it is mix()"),
     (&["rsqrt", "rsqrtf"], "in WGSL it is inverseSqrt()"),
@@ -344,8 +352,8 @@ pub(super) fn hints(complaint: &Complaint, text: &str) -> Option<String> {
 fn declaration(complaint: &Complaint, text: &str) -> Option<String> {
     let place = complaint.labels.first()?.0.start;
     let before = words(text).take_while(|(at, _)| *at < place).last()?.1;
-    if FOREIGN[4].0.contains(&before) {
-        return Some(FOREIGN[4].1.into());
+    if SHARED.0.contains(&before) {
+        return Some(SHARED.1.into());
     }
     C_TYPES
         .contains(&before)

@@ -40,6 +40,9 @@ pub struct Options {
     pub trusted: bool,
 }
 
+/// Tells values of constants apart: of which sort one is, and which of them.
+type ValueKey = (u8, u64);
+
 /// The value of a constant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
@@ -70,7 +73,7 @@ pub struct Kernel {
 }
 
 /// Kernels by the constants that they were specialised with.
-type Specialised = FxHashMap<Vec<(String, u64)>, Arc<Kernel>>;
+type Specialised = FxHashMap<Vec<(String, ValueKey)>, Arc<Kernel>>;
 
 /// A kernel whose constants all have values: what devices compile.
 pub struct Program {
@@ -94,7 +97,7 @@ pub(crate) struct Identity(Arc<(u64, Compiled)>);
 struct Compiled {
     text: String,
     entry_point: String,
-    constants: Vec<(String, u64)>,
+    constants: Vec<(String, ValueKey)>,
     trusted: bool,
 }
 
@@ -221,7 +224,8 @@ impl Kernel {
 
     /// [`Self::specialise`], remembered.
     pub fn specialised(&self, constants: &[(String, Value)]) -> Result<Arc<Self>> {
-        let mut key: Vec<(String, u64)> = constants.iter().map(|(name, value)| (name.clone(), value.key())).collect();
+        let mut key: Vec<(String, ValueKey)> =
+            constants.iter().map(|(name, value)| (name.clone(), value.key())).collect();
         key.sort_unstable();
         let remembered = || self.specialised.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = remembered().get(&key) {
@@ -250,12 +254,12 @@ impl Kernel {
 }
 
 impl Value {
-    /// A number that only equal values share.
-    fn key(self) -> u64 {
+    /// What only equal values share.
+    fn key(self) -> ValueKey {
         match self {
-            Self::Number(number) => number.to_bits(),
-            Self::Bool(value) => u64::from(value) | 0x7ff8_0000_0000_0000 | 1 << 40,
-            Self::Type(name) => name.bytes().fold(0xfff8_0000_0000_0000, |key, byte| key << 8 | u64::from(byte)),
+            Self::Number(number) => (0, number.to_bits()),
+            Self::Bool(value) => (1, value.into()),
+            Self::Type(name) => (2, name.bytes().fold(0, |key, byte| key << 8 | u64::from(byte))),
         }
     }
 }

@@ -75,7 +75,7 @@ impl Source {
             };
             own.replace_range(range, &format!(" {ty}"));
         }
-        if types.iter().any(|(_, ty)| *ty == "f16") && !words(&own).any(|(_, word)| word == "enable") {
+        if types.iter().any(|(_, ty)| *ty == "f16") && !enables_f16(&own) {
             source.push("gpukern", "enable f16;\n");
         }
         source.push(file, &own);
@@ -118,7 +118,6 @@ impl Source {
 
     /// Appends what the import lines of a text ask for, each once.
     fn import(&mut self, text: &str) -> Result<()> {
-        let mut seen = Vec::new();
         let comments = block_comments(text);
         let mut start = 0;
         for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -131,14 +130,13 @@ impl Source {
                 continue;
             }
             let import = import.trim();
-            if seen.contains(&import) {
-                continue;
-            }
-            seen.push(import);
-            let (name, prefix) = import.split_once(" as ").unwrap_or((import, "this"));
-            let why = if !LIBRARY.contains(&name.trim()) {
+            let (name, prefix) = match import.split_once(" as ") {
+                Some((name, prefix)) => (name.trim(), Some(prefix.trim())),
+                None => (import, None),
+            };
+            let why = if !LIBRARY.contains(&name) {
                 Some(format!("there is no such module; the modules are {}", LIBRARY.join(", ")))
-            } else if !is_name(prefix.trim()) {
+            } else if prefix.is_some_and(|prefix| !is_name(prefix)) {
                 Some("what stands behind `as` is no name".into())
             } else {
                 None
@@ -147,9 +145,13 @@ impl Source {
                 let line = shortened(trimmed);
                 return Err(Error::Kernel(format!("{}: line {}: `{line}`: {why}", self.what, number + 1)));
             }
-            let body = wgsl::imported(import, &[])?;
-            self.push("gpukern", "\n");
-            self.push(&format!("gpukern: {import}"), &body);
+            let file = format!("gpukern: {name}{}", prefix.map_or_else(String::new, |prefix| format!(" as {prefix}")));
+            // The same under the same name is the same.
+            if self.parts.iter().all(|part| part.file != file) {
+                let body = wgsl::imported(import, &[])?;
+                self.push("gpukern", "\n");
+                self.push(&file, &body);
+            }
         }
         Ok(())
     }
@@ -261,6 +263,13 @@ impl Source {
         }
         None
     }
+}
+
+/// Whether f16 is among what a text enables.
+fn enables_f16(text: &str) -> bool {
+    let enables = words(text).filter(|(_, word)| *word == "enable");
+    let mut lists = enables.map(|(at, _)| &text[at..at + text[at..].find(';').unwrap_or(0)]);
+    lists.any(|list| words(list).any(|(_, word)| word == "f16"))
 }
 
 /// Whether a text has an alias of this name.

@@ -431,6 +431,13 @@ impl PySession {
     }
 }
 
+/// What was never ended would measure for ever.
+impl Drop for PySession {
+    fn drop(&mut self) {
+        let _ = self.0.end();
+    }
+}
+
 #[pyfunction]
 #[pyo3(signature = (device, /))]
 fn _profile(py: Python<'_>, device: Option<&PyDevice>) -> PyResult<PySession> {

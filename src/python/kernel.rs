@@ -10,7 +10,7 @@ use std::sync::Arc;
 use numpy::{PyArrayDescr, PyArrayDescrMethods};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyMapping, PyString, PyTuple, PyType};
 
 use super::call::{Any, Given};
 use super::enter;
@@ -331,16 +331,21 @@ impl PyKernel {
 
 /// The class of several results of these names.
 pub(super) fn results_class(py: Python<'_>, names: Vec<&str>) -> PyResult<Py<PyType>> {
-    let keywords = PyDict::new(py);
-    // A name that a named tuple cannot have gives way to its number.
-    keywords.set_item("rename", true)?;
-    keywords.set_item("module", "gpukern")?;
-    let make = py.import("collections")?.getattr("namedtuple")?;
-    Ok(make.call(("Results", names), Some(&keywords))?.cast_into::<PyType>()?.unbind())
+    let make = py.import("gpukern._results")?.getattr("results_class")?;
+    Ok(make.call1((PyTuple::new(py, names)?,))?.cast_into::<PyType>()?.unbind())
 }
 
 fn written(kernel: &Kernel) -> impl Iterator<Item = &Binding> {
     kernel.bindings.iter().filter(|binding| binding.access == Access::ReadWrite)
+}
+
+/// A dict, or another mapping as one, that nothing else changes: to read its values may run code of its own.
+fn mapping_argument<'py>(value: Any<'_, 'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+    if let Ok(dict) = value.cast::<PyDict>() {
+        return dict.copy().map(Some);
+    }
+    let Ok(mapping) = value.cast::<PyMapping>() else { return Ok(None) };
+    Ok(Some(value.py().get_type::<PyDict>().call1((mapping,))?.cast_into()?))
 }
 
 /// An argument that is a name, or None.
@@ -359,15 +364,13 @@ fn as_kernel_error(py: Python<'_>) -> impl Fn(PyErr) -> PyErr {
 
 /// Values of constants, by name.
 fn constants_argument(what: &str, constants: Any<'_, '_>) -> PyResult<Vec<(String, Value)>> {
-    let Ok(constants) = constants.cast::<PyDict>() else {
+    let Some(constants) = mapping_argument(constants)? else {
         return Err(Error::Kernel(
             "kernel: constants= must be a dict of names and values, such as {'BLOCK': 128}".into(),
         )
         .into());
     };
-    // Of a copy, since to read a value may run code of its own.
     let mut all = constants
-        .copy()?
         .iter()
         .map(|(name, value)| {
             let name = name.str()?.to_string();

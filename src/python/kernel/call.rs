@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::storage::{Return, new_output, storage_argument};
 use super::values::{self, shown};
-use super::{PyKernel, constant_value, written};
+use super::{PyKernel, constant_value, mapping_argument, written};
 use crate::device::Device;
 use crate::device::select::{self, cpu};
 use crate::kernel::bind::Input;
@@ -70,11 +70,10 @@ impl<'py> Keywords<'py> {
             }
         }
         let Some(more) = more else { return Ok(all) };
-        let Ok(more) = more.cast::<PyDict>() else {
+        let Some(more) = mapping_argument(&more)? else {
             return Err(kernel.refuse("bindings= is a dict of variables' names and what they are given").into());
         };
-        // Of a copy, since to read a name may run code of its own.
-        for (name, value) in more.copy()? {
+        for (name, value) in more {
             let name = name.str()?.to_string();
             if all.variables.iter().any(|(other, _)| *other == name) {
                 return Err(kernel.refuse(format!("'{name}' is given twice, in bindings= too")).into());
@@ -250,13 +249,13 @@ fn outs<'py>(
 ) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
     let Some(out) = out else { return Ok(Vec::new()) };
     let example = written(kernel).next().map_or("y", |binding| &binding.name);
-    let Ok(out) = out.cast::<PyDict>() else {
+    let Some(out) = mapping_argument(out)? else {
         return Err(kernel
             .refuse(format!("out= is a dict of shapes and dtypes, such as {{'{example}': ((100,), 'float32')}}"))
             .into());
     };
     let mut all = Vec::with_capacity(out.len());
-    for (name, what) in out.copy()? {
+    for (name, what) in out {
         let name = name.str()?.to_string();
         match kernel.bindings.iter().find(|binding| binding.name == name) {
             Some(binding) if binding.access == Access::ReadWrite => {}

@@ -89,8 +89,10 @@ pub(super) fn new_output<'py>(
     let tail = dtype.as_ref().map_or(Ok(0), |dtype| tail_of(&binding.ty, dtype))?;
     let own = layout::element_dtype(py, &binding.ty, tail)?;
     let size: usize = own.getattr("itemsize")?.extract()?;
-    checked_len(&shape, size, &format!("kernel '{}': '{}'", kernel.name, binding.name))?;
-    if !own.getattr("names")?.is_none() {
+    checked_len(&shape, size.max(4), &format!("kernel '{}': '{}'", kernel.name, binding.name))?;
+    // Plain words may be asked for in place of structs, which no tensor holds.
+    let as_words = dtype.as_ref().map_or(Ok(false), |dtype| dtype.getattr("names").map(|names| names.is_none()))?;
+    if !own.getattr("names")?.is_none() && !as_words {
         let words = shape.iter().product::<usize>() * size / 4;
         if let Some(dtype) = &dtype {
             // Whether it can be had of what the kernel writes.
