@@ -765,3 +765,80 @@ def test_numbers_of_workgroups(gpu):
     for workgroups in (2, (2,), [2, 1, 1], np.int32(2)):
         assert_same(ADD(x=x, out={"y": 100}, workgroups=workgroups, device=gpu)[:32], x[:32])
         assert not ADD(x=x, out={"y": 100}, workgroups=workgroups, device=gpu)[32:].any()
+
+
+# Ends of words, and of devices
+
+
+def test_packed_halves_that_end_within_a_word(gpu):
+    """What is beside the last one is zero, not what lies in memory."""
+    words = gk.Kernel("""
+        @group(0) @binding(0) var<storage, read> x: array<u32>;
+        @group(0) @binding(1) var<storage, read_write> y: array<u32>;
+        @compute @workgroup_size(1) fn f(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = x[id.x]; }
+    """)
+    whole = gk.ones(8, FLOAT16, device=gpu)
+    for x in (np.ones(5, FLOAT16), gk.ones(5, FLOAT16, device=gpu), whole[:5], whole[3:]):
+        result = np.asarray(words(x=x, out={"y": 3}, threads=3, device=gpu))
+        assert result.tolist() == [0x3C003C00, 0x3C003C00, 0x3C00]
+
+
+def test_halves_that_end_within_a_word(gpu):
+    """WGSL's arrays are whole words, so that it would count one more."""
+    if "f16" not in gpu.features:
+        pytest.skip(f"{gpu.id} has no f16")
+    kernel = gk.Kernel("""
+        enable f16;
+        @group(0) @binding(0) var<storage, read_write> x: array<f16>;
+        @compute @workgroup_size(1) fn f() { x[0] = f16(arrayLength(&x)); }
+    """)
+    assert kernel(x=np.ones(4, FLOAT16), threads=1, device=gpu)[0] == 4
+    for x in (np.ones(3, FLOAT16), gk.ones(4, FLOAT16, device=gpu)[:3]):
+        with pytest.raises(gk.KernelError, match=r"'x'.*even number"):
+            kernel(x=x, threads=1, device=gpu)
+
+
+def test_grids_that_no_device_launches(gpu):
+    before = gk.ones(4, device=gpu) + 1
+    for workgroups in (2**32 - 1, (65_536, 65_535), (2**16, 2**15, 2)):
+        with pytest.raises(gk.KernelError, match="workgroups"):
+            ADD(x=[1], y=[1], workgroups=workgroups, device=gpu)
+    assert before.numpy().tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("space", ["immediate", "uniform"])
+def test_values_that_no_launch_takes(gpu, space):
+    place = "" if space == "immediate" else "@group(0) @binding(1) "
+    kernel = gk.Kernel(f"""
+        @group(0) @binding(0) var<storage, read_write> y: array<f32>;
+        {place}var<{space}> p: array<vec4<f32>, 100000>;
+        @compute @workgroup_size(1) fn f() {{ y[0] = p[99999].x; }}
+    """)
+    with pytest.raises(gk.KernelError, match="var<storage, read>"):
+        kernel(y=[0], p=np.zeros((100_000, 4)), threads=1, device=gpu)
+    assert_same(ADD(x=[1], y=[1], threads=1, device=gpu), np.float32([2]))
+
+
+def test_structs_as_words_stay_on_the_device(gpu):
+    kernel = gk.Kernel("""
+        struct S { n: u32, x: f32 }
+        @group(0) @binding(0) var<storage, read> x: array<f32>;
+        @group(0) @binding(1) var<storage, read_write> s: array<S>;
+        @compute @workgroup_size(1) fn f(@builtin(global_invocation_id) id: vec3<u32>) {
+            s[id.x] = S(id.x, x[id.x]);
+        }
+    """)
+    x = np.float32([0.5, 1.5, 2.5])
+    words = kernel(x=gk.asarray(x, device=gpu), out={"s": ((3, 2), "uint32")}, threads=3)
+    assert type(words) is gk.Tensor
+    assert words[:, 0].numpy().tolist() == [0, 1, 2]
+    assert_same(words.numpy()[:, 1].copy().view(FLOAT32), x)
+
+
+def test_any_mapping(gpu):
+    """Not dicts alone."""
+    given = collections.ChainMap({"x": np.float32([1])}, {"y": np.float32([2])})
+    assert_same(ADD(bindings=given, threads=1, device=gpu), np.float32([3]))
+    out = collections.UserDict({"y": 1})
+    assert_same(ADD(x=np.float32([4]), out=out, threads=1, device=gpu), np.float32([4]))
+    assert gk.Kernel(ADD.source, constants=collections.UserDict({"T": "i32"})).bindings["x"].dtype == INT32

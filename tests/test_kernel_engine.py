@@ -652,3 +652,13 @@ def test_kernels_of_a_lost_device(gpu):
         print(kernel(y=np.zeros(3, np.float32), threads=3, device=device))
     """)
     assert printed == "lost\n[1. 1. 1.]\n"
+
+
+def test_results_can_be_pickled(gpu):
+    """A named tuple, whose class is made for them."""
+    results = COUNT(y=np.zeros(3, UINT32), runs=np.zeros((), UINT32), threads=3, device=gpu)
+    again = pickle.loads(pickle.dumps(results))
+    assert type(again) is type(results)
+    assert again._fields == ("y", "runs")
+    assert_same(again.y, results.y)
+    assert copy.copy(results).runs == results.runs

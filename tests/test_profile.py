@@ -1,5 +1,6 @@
 """Profiles: what is measured, on which devices, and what it is shown as."""
 
+import gc
 import json
 import os
 import re
@@ -609,3 +610,14 @@ def test_before_the_end(tmp_path):
         check("has not ended")
     assert [kernel.name for kernel in p.kernels] == ["ones"]
     assert repr(p).startswith("<gpukern.profile of cpu: 1 kernels, ")
+
+
+def test_a_profile_that_is_forgotten(timed):
+    """It ends with its object."""
+    forgotten = gk.profile(timed)
+    forgotten.__enter__()
+    del forgotten
+    gc.collect()
+    with gk.profile(timed) as p:
+        gk.silu(gk.ones(10, device=timed))
+    assert [kernel.name for kernel in p.kernels].count("silu") == 1

@@ -79,7 +79,7 @@ class profile:  # noqa: N801 - it reads as a verb
     _session: _native._Session | None
     _state: str
 
-    def __init__(self, device: Device | str | None = None, /) -> None:
+    def __init__(self, device: Device | str | None = None) -> None:
         self.device = None if device is None else _native._resolve(device, "profile: device")
         self.kernels = []
         self.left_out = {}
