@@ -184,25 +184,27 @@ fn check_limits(context: &Context, kernel: &Kernel, program: &Program, folded: b
             );
         }
     }
-    let values = kernel.bindings.iter().filter(|binding| !binding.access.is_storage());
-    let all: u64 = values.map(|binding| Ring::room(binding.ty.size(), &limits)).sum();
-    if all > Ring::SIZE / 2 {
-        return Err(kernel.refuse(format!(
-            "its uniforms and immediates have {}, and a launch takes at most {}; declare large ones as var<storage, read>",
-            Bytes(all),
-            Bytes(Ring::SIZE / 2)
-        )));
-    }
-    for binding in kernel.bindings.iter().filter(|binding| binding.access == Access::Uniform) {
-        let (size, most) = (binding.ty.size() as u64, limits.max_uniform_buffer_binding_size);
+    let values = || kernel.bindings.iter().filter(|binding| !binding.access.is_storage());
+    for binding in values() {
+        let size = binding.ty.size() as u64;
+        let most = if binding.stored { Ring::MOST } else { limits.max_uniform_buffer_binding_size.min(Ring::MOST) };
         if size > most {
             return Err(kernel.refuse(format!(
-                "the uniform '{}' has {}, but {id} takes at most {}; declare it as var<storage, read>",
+                "the {} '{}' has {}, but {id} takes at most {}; declare it as var<storage, read>",
+                binding.access.name(),
                 binding.name,
                 Bytes(size),
                 Bytes(most)
             )));
         }
+    }
+    let all: u64 = values().map(|binding| Ring::room(binding.ty.size(), &limits)).sum();
+    if all > Ring::MOST {
+        return Err(kernel.refuse(format!(
+            "its uniforms and immediates have {}, and a launch takes at most {}; declare large ones as var<storage, read>",
+            Bytes(all),
+            Bytes(Ring::MOST)
+        )));
     }
     Ok(())
 }

@@ -390,8 +390,10 @@ impl Ring {
         Ok(Self { buffer, data: Vec::new(), size, alignment })
     }
 
-    /// Bytes of the ring of what users' kernels are given. Kernels whose values take more than half are refused.
-    pub(super) const SIZE: u64 = 1 << 20;
+    /// Bytes of the ring of what users' kernels are given.
+    const SIZE: u64 = 1 << 20;
+    /// The most bytes of them that one launch takes.
+    pub(super) const MOST: u64 = Self::SIZE / 2;
 
     fn alignment(limits: &wgpu::Limits) -> u64 {
         limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment).into()

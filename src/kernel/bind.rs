@@ -110,12 +110,6 @@ fn fit(ty: &Type, dtype: DType, shape: &[usize], runs: bool) -> Result<Fit, Stri
             ));
         }
     };
-    if scalar.size() < 4 && wanted.is_none() && !(elements * per * scalar.size()).is_multiple_of(4) {
-        return Err(format!(
-            "{}ends within a 32-bit word, and WGSL counts whole words: give an even number of elements",
-            of_shape()
-        ));
-    }
     match wanted {
         Some(wanted) if wanted != elements => {
             Err(format!("{}is {}, but {ty} has {}", of_shape(), counted(elements, element), counted(wanted, element)))

@@ -156,6 +156,11 @@ impl Source {
         Ok(())
     }
 
+    /// Whether a place is in a text of ours, not of the user's.
+    pub(crate) fn is_ours(&self, place: usize) -> bool {
+        self.parts.iter().any(|part| part.file.starts_with("gpukern") && part.range.contains(&place))
+    }
+
     /// The error for something wrong in the text.
     pub(crate) fn refuse(&self, mut complaint: Complaint) -> Error {
         let hints = hints(&complaint, &self.text);
@@ -179,10 +184,7 @@ impl Source {
         let mut labels = Vec::new();
         let mut renamed = Vec::new();
         // What the user wrote comes first.
-        let is_ours = |range: &Range<usize>| {
-            self.parts.iter().any(|part| part.file.starts_with("gpukern") && part.range.contains(&range.start))
-        };
-        complaint.labels.sort_by_key(|(range, _)| is_ours(range));
+        complaint.labels.sort_by_key(|(range, _)| self.is_ours(range.start));
         for (i, (range, message)) in complaint.labels.iter().enumerate() {
             let Some((part, range)) = self.place(range) else { continue };
             let Part { file, range: within, .. } = &self.parts[part];

@@ -205,10 +205,13 @@ fn check_filled(kernel: &str, file: &str, text: &str, example: &str) -> Result<(
 /// WGSL's rules, and declare nothing that only a whole shader can.
 fn check_functions(kernel: &str, source: &Source) -> Result<()> {
     let (module, _) = parse(source)?;
-    let bound = module.global_variables.iter().map(|(_, variable)| variable);
-    // Outputs are private variables of ours. One of a user's would keep its value from element to element.
-    let ours = |name: &Option<String>| name.as_deref().is_some_and(|name| name.starts_with(OURS));
-    let bound = bound.filter(|variable| variable.space != AddressSpace::Private || !ours(&variable.name));
+    let bound = module.global_variables.iter().filter(|(handle, variable)| {
+        // Outputs are private variables of ours. One of a user's would keep its value from element to element.
+        let place = module.global_variables.get_span(*handle).to_range();
+        let is_ours = place.is_none_or(|place| source.is_ours(place.start));
+        variable.space != AddressSpace::Private || !is_ours
+    });
+    let bound = bound.map(|(_, variable)| variable);
     let overrides = module.overrides.iter().filter_map(|(_, declared)| declared.name.clone());
     let entry_points = module.entry_points.iter().map(|entry_point| entry_point.name.clone());
     let unfit: Vec<String> =
