@@ -1,21 +1,23 @@
 """Several results of a kernel, as a named tuple that can be pickled."""
 
 from collections import namedtuple
-from functools import cache
 from typing import Any
 
+_CLASSES: dict[tuple[str, ...], type[tuple[Any, ...]]] = {}
 
-@cache
+
 def results_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     """Return the class of results of these names. One that a named tuple cannot have gives way to its number."""
-    made = namedtuple("Results", names, rename=True, module="gpukern")  # type: ignore[misc]  # noqa: PYI024
-
-    def reduce(self: tuple[Any, ...]) -> tuple[Any, ...]:
-        return _remake, (names, tuple(self))
-
-    made.__reduce__ = reduce  # type: ignore[method-assign, assignment]
+    made = _CLASSES.get(names)
+    if made is None:
+        make: Any = namedtuple  # noqa: PYI024 - its fields are known at run time alone
+        made = make("Results", names, rename=True, module="gpukern")
+        made.__reduce__ = lambda results: (_remake, (names, tuple(results)))
+        _CLASSES[names] = made
     return made
 
 
 def _remake(names: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return results_class(names)(*values)
+    made: Any = results_class(names)
+    again: tuple[Any, ...] = made(*values)
+    return again
