@@ -230,13 +230,13 @@ fn in_wgsl(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = TYPES.iter().filter_map(|name| rest.find(name)).min() {
-        written.push_str(&rest[..at]);
         let mut depth = 0;
         let end = rest[at..].find(|c| {
             depth += i32::from(matches!(c, '{' | '(')) - i32::from(matches!(c, '}' | ')'));
             depth == 0 && matches!(c, '}' | ')')
         });
         let Some(end) = end.map(|end| at + end + 1) else { break };
+        written.push_str(&rest[..at]);
         written.push_str(&type_in_wgsl(&rest[at..end]));
         rest = &rest[end..];
     }
