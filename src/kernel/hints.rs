@@ -415,9 +415,8 @@ mod tests {
                 "`+` does not take f32 and vec3<u32>",
             ),
             (
-                format!(
-                    "Incompatible operands: Less(Struct {{ members: [StructMember {{ name: Some(\"a\") }}], span: 4 }}, _)"
-                ),
+                "Incompatible operands: Less(Struct { members: [StructMember { name: Some(\"a\") }], span: 4 }, _)"
+                    .into(),
                 "Incompatible operands: Less(a struct, _)",
             ),
             ("Global variable [0] 'y' is invalid".into(), "variable 'y' is invalid"),
