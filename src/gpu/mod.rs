@@ -1,7 +1,8 @@
 //! The GPU engine: everything between an operation's launch and wgpu.
 //!
 //! An operation asks its [`context`] for a pipeline ([`pipeline`], assembled by [`wgsl`]) and for buffers ([`memory`]),
-//! and records a dispatch ([`stream`]), which profiles time (`timestamps`). Bytes travel by [`transfer`]. Nothing here knows what an operation means.
+//! and records a dispatch ([`stream`]), which profiles time (`timestamps`). Users' kernels come by `program`. Bytes travel
+//! by [`transfer`]. Nothing here knows what an operation means.
 
 pub mod context;
 pub mod memory;

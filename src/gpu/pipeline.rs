@@ -200,40 +200,42 @@ impl Pipelines {
 
     fn compile_spec(&self, device: &wgpu::Device, spec: &Spec, checked: bool) -> Result<Pipeline> {
         let text = assemble(spec.source, &spec.slots, self.uniforms.is_none())?;
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let bindings = storage_layout(device, &spec.inputs);
-        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(&spec.label),
-            bind_group_layouts: &[Some(&bindings), self.uniforms.as_ref()][..=usize::from(self.uniforms.is_some())],
-            immediate_size: if self.uniforms.is_none() { spec.params.size as u32 } else { 0 },
-        });
-        let source = wgpu::ShaderSource::Wgsl(text.into());
-        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&spec.label), source };
-        let module = if checked { device.create_shader_module(descriptor) } else { unchecked(device, descriptor) };
-        let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&spec.label),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: None,
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &spec.constants().iter().map(|(name, value)| (&**name, *value)).collect::<Vec<_>>(),
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: self.disk.as_ref().map(|disk| &disk.cache),
-        });
-        let errors = [pollster::block_on(internal.pop()), pollster::block_on(scope.pop())];
-        self.finish(&spec.label, errors, raw, bindings, 0)
+        self.create(device, &spec.label, || {
+            let bindings = storage_layout(device, &spec.inputs);
+            let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&spec.label),
+                bind_group_layouts: &[Some(&bindings), self.uniforms.as_ref()][..=usize::from(self.uniforms.is_some())],
+                immediate_size: if self.uniforms.is_none() { spec.params.size as u32 } else { 0 },
+            });
+            let source = wgpu::ShaderSource::Wgsl(text.into());
+            let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&spec.label), source };
+            let module = if checked { device.create_shader_module(descriptor) } else { unchecked(device, descriptor) };
+            let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&spec.label),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: None,
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &spec.constants().iter().map(|(name, value)| (&**name, *value)).collect::<Vec<_>>(),
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: self.disk.as_ref().map(|disk| &disk.cache),
+            });
+            (raw, bindings, 0)
+        })
     }
 
-    fn finish(
+    /// What `make` makes (a pipeline, its bindings and the number of their layout), or why the device refuses it.
+    fn create(
         &self,
+        device: &wgpu::Device,
         label: &str,
-        errors: [Option<wgpu::Error>; 2],
-        raw: wgpu::ComputePipeline,
-        bindings: wgpu::BindGroupLayout,
-        layout: u64,
+        make: impl FnOnce() -> (wgpu::ComputePipeline, wgpu::BindGroupLayout, u64),
     ) -> Result<Pipeline> {
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let (raw, bindings, layout) = make();
+        let errors = [pollster::block_on(internal.pop()), pollster::block_on(scope.pop())];
         if let Some(error) = errors.into_iter().flatten().next() {
             return Err(Error::Kernel(format!("kernel '{label}' does not compile on this device: {error}")));
         }
@@ -261,9 +263,7 @@ impl Pipelines {
         kinds: &[BindingKind],
         trusted: bool,
     ) -> Result<Pipeline> {
-        on_deep_stack(&format!("kernel '{label}'"), || {
-            let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-            let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let make = || {
             let (layout, bindings) = self.layout_of(device, kinds);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(label),
@@ -281,9 +281,9 @@ impl Pipelines {
                 compilation_options: wgpu::PipelineCompilationOptions::default(),
                 cache: self.disk.as_ref().map(|disk| &disk.cache),
             });
-            let errors = [pollster::block_on(internal.pop()), pollster::block_on(scope.pop())];
-            self.finish(label, errors, raw, bindings, layout)
-        })
+            (raw, bindings, layout)
+        };
+        on_deep_stack(&format!("kernel '{label}'"), || self.create(device, label, make))
     }
 
     /// The layout of a user's kernel and its number. Kernels that see theirs alike share it.

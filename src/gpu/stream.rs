@@ -222,69 +222,20 @@ impl Stream {
 
     fn launch_group(&mut self, context: &Context, launch: &Launch<'_>) -> wgpu::BindGroup {
         self.tidy_bind_groups(context);
-        let key = launch.bound.iter().map(|bound| match bound {
-            Bound::Buffer(binding) => (binding.buffer.id(), binding.offset, binding.size),
-            Bound::Values(values) => (VALUES, 0, Ring::bound_size(values.len())),
+        let parts = launch.bound.iter().map(|bound| match bound {
+            Bound::Buffer(binding) => Some(Part::of(binding)),
+            Bound::Values(given) => {
+                let ring = self.values.as_ref().expect("made before they were pushed");
+                Some(Part { id: VALUES, buffer: &ring.buffer, offset: 0, size: Ring::bound_size(given.len()) })
+            }
         });
-        let values = &self.values;
-        self.bind_groups
-            .entry((launch.pipeline.layout, key.collect()))
-            .or_insert_with(|| {
-                let buffers = launch.bound.iter().map(|bound| match bound {
-                    Bound::Buffer(binding) => (binding.buffer.raw(), binding.offset, binding.size),
-                    Bound::Values(given) => {
-                        let ring = values.as_ref().expect("made before they were pushed");
-                        (&ring.buffer, 0, Ring::bound_size(given.len()))
-                    }
-                });
-                let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 4]> = buffers
-                    .enumerate()
-                    .map(|(i, (buffer, offset, size))| wgpu::BindGroupEntry {
-                        binding: i as u32,
-                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                            buffer,
-                            offset,
-                            size: wgpu::BufferSize::new(size),
-                        }),
-                    })
-                    .collect();
-                context.raw.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: None,
-                    layout: &launch.pipeline.bindings,
-                    entries: &entries,
-                })
-            })
-            .clone()
+        kept_group(&mut self.bind_groups, &context.raw, launch.pipeline, parts)
     }
 
     fn bind_group(&mut self, context: &Context, dispatch: &Dispatch<'_>) -> wgpu::BindGroup {
         self.tidy_bind_groups(context);
-        let key =
-            dispatch.bindings.iter().map(|binding| binding.map_or((NONE, 0, 0), |b| (b.buffer.id(), b.offset, b.size)));
-        self.bind_groups
-            .entry((dispatch.pipeline.layout, key.collect()))
-            .or_insert_with(|| {
-                let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 4]> = dispatch
-                    .bindings
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(i, binding)| binding.map(|binding| (i, binding)))
-                    .map(|(i, binding)| wgpu::BindGroupEntry {
-                        binding: i as u32,
-                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                            buffer: binding.buffer.raw(),
-                            offset: binding.offset,
-                            size: wgpu::BufferSize::new(binding.size),
-                        }),
-                    })
-                    .collect();
-                context.raw.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: None,
-                    layout: &dispatch.pipeline.bindings,
-                    entries: &entries,
-                })
-            })
-            .clone()
+        let parts = dispatch.bindings.iter().map(|binding| binding.as_ref().map(Part::of));
+        kept_group(&mut self.bind_groups, &context.raw, dispatch.pipeline, parts)
     }
 
     /// Records a copy between buffers. Offsets and length are multiples of 4.
@@ -339,6 +290,52 @@ impl Stream {
         std::mem::forget(self.profile.take());
         std::mem::forget(std::mem::take(&mut self.uploads));
     }
+}
+
+/// What is bound at one place.
+struct Part<'a> {
+    /// Distinguishes buffers.
+    id: u64,
+    buffer: &'a wgpu::Buffer,
+    offset: u64,
+    size: u64,
+}
+
+impl<'a> Part<'a> {
+    fn of(binding: &Binding<'a>) -> Self {
+        let Binding { buffer, offset, size } = *binding;
+        Self { id: buffer.id(), buffer: buffer.raw(), offset, size }
+    }
+}
+
+/// The bind group of these parts, none where the kernel uses none, made on first use.
+fn kept_group<'a>(
+    kept: &mut FxHashMap<BindKey, wgpu::BindGroup>,
+    device: &wgpu::Device,
+    pipeline: &Pipeline,
+    parts: impl Iterator<Item = Option<Part<'a>>> + Clone,
+) -> wgpu::BindGroup {
+    let key = parts.clone().map(|part| part.map_or((NONE, 0, 0), |part| (part.id, part.offset, part.size)));
+    let make = || {
+        let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 4]> = parts
+            .enumerate()
+            .filter_map(|(i, part)| part.map(|part| (i, part)))
+            .map(|(i, Part { buffer, offset, size, .. })| wgpu::BindGroupEntry {
+                binding: i as u32,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset,
+                    size: wgpu::BufferSize::new(size),
+                }),
+            })
+            .collect();
+        device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.bindings,
+            entries: &entries,
+        })
+    };
+    kept.entry((pipeline.layout, key.collect())).or_insert_with(make).clone()
 }
 
 /// A count of workgroups as a rectangle whose sides the device takes. Kernels ignore the few too many.

@@ -97,21 +97,16 @@ impl Program {
 }
 
 /// The module with one entry point and only what that needs.
-fn only(mut module: Module, entry_point: &str) -> Module {
+pub(super) fn only(mut module: Module, entry_point: &str) -> Module {
     module.entry_points.retain(|entry| entry.stage == naga::ShaderStage::Compute && entry.name == entry_point);
     compact(&mut module, KeepUnused::No);
     module
 }
 
-/// The names of the constants that an entry point uses.
-pub(super) fn used_overrides(module: &Module, entry_point: &str) -> Vec<String> {
-    let module = only(module.clone(), entry_point);
-    module.overrides.iter().filter_map(|(_, declared)| declared.name.clone()).collect()
-}
-
 /// Gives every constant its value, and every variable the number by which it is bound.
-pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel: &Kernel) -> Result<Program> {
-    let mut module = only(module, entry_point);
+pub(super) fn resolve(kernel: &Kernel) -> Result<Program> {
+    let source = &kernel.source;
+    let mut module = kernel.module.clone();
     renumber(&mut module, kernel);
     let info = check(source, &module, Capabilities::all())?;
     let mut values = naga::back::PipelineConstants::default();
@@ -156,7 +151,7 @@ pub(super) fn resolve(module: Module, source: &Source, entry_point: &str, kernel
     }
     check_private_memory(source, &resolved)?;
     Ok(Program {
-        identity: Identity::new(&source.text, entry_point, &kernel.constants, kernel.options.trusted),
+        identity: Identity::new(&source.text, &kernel.entry_point, &kernel.constants, kernel.options.trusted),
         trusted: kernel.options.trusted,
         workgroup_size: entry.workgroup_size,
         workgroup_memory,

@@ -11,6 +11,7 @@ use naga::{
 
 use super::{Kernel, Program};
 use crate::error::Result;
+use crate::gpu::stream::fold;
 
 /// What a call asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +62,8 @@ impl Grid {
         if !self.is_folded(most) {
             return self.groups;
         }
-        let total = self.total();
-        let y = total.div_ceil(most);
-        [total.div_ceil(y), y, 1]
+        let (x, y) = fold(self.total(), most);
+        [x, y, 1]
     }
 
     pub(crate) fn is_folded(self, most: u32) -> bool {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::error::{Error, Result};
-use compile::{on_deep_stack, parse, resolve};
+use compile::{on_deep_stack, only, parse, resolve};
 use reflect::{Binding, Constant, constants_of};
 use source::Source;
 
@@ -66,6 +66,7 @@ pub struct Kernel {
     pub unused: Vec<String>,
     pub constants: Vec<Constant>,
     source: Source,
+    /// With the entry point alone, and what that needs.
     module: naga::Module,
     program: OnceLock<Result<Arc<Program>>>,
     /// The same kernel with other constants, for calls that name them.
@@ -167,12 +168,12 @@ impl Kernel {
             let mut kernel = Self {
                 name,
                 entry_points: reflect::entry_points(&module),
+                module: only(module, &entry_point),
                 entry_point,
                 bindings,
                 unused,
                 constants: declared,
                 source,
-                module,
                 program: OnceLock::new(),
                 specialised: Mutex::default(),
                 options,
@@ -193,18 +194,17 @@ impl Kernel {
 
     /// The program, unless a constant has no value yet.
     fn resolved_now(&self) -> Option<Result<Arc<Program>>> {
-        let used = compile::used_overrides(&self.module, &self.entry_point);
-        let missing = self.constants.iter().any(|c| c.required && c.value.is_none() && used.contains(&c.name));
-        (!missing).then(|| self.resolve())
-    }
-
-    fn resolve(&self) -> Result<Arc<Program>> {
-        resolve(self.module.clone(), &self.source, &self.entry_point, self).map(Arc::new)
+        let is_used = |name| self.module.overrides.iter().any(|(_, declared)| declared.name.as_ref() == Some(name));
+        let missing = self.constants.iter().any(|c| c.required && c.value.is_none() && is_used(&c.name));
+        (!missing).then(|| resolve(self).map(Arc::new))
     }
 
     /// The program to compile for a device.
     pub fn program(&self) -> Result<&Arc<Program>> {
-        self.program.get_or_init(|| on_deep_stack(&self.source.what, || self.resolve())).as_ref().map_err(Clone::clone)
+        self.program
+            .get_or_init(|| on_deep_stack(&self.source.what, || resolve(self).map(Arc::new)))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// The program if all its constants have values.

@@ -43,6 +43,14 @@ pub(super) enum Ready {
 }
 
 impl Ready {
+    /// Moves what is no number to the device.
+    pub(super) fn new(argument: Argument, device: &Device) -> Result<Self> {
+        match argument {
+            Argument::Scalar(scalar) => Ok(Self::Scalar(scalar)),
+            other => on_device(other, device).map(Self::Tensor),
+        }
+    }
+
     pub(super) fn operand(&self) -> Operand<'_> {
         match self {
             Self::Tensor(tensor) => tensor.into(),
@@ -110,10 +118,7 @@ impl<'a, 'py> Call<'a, 'py> {
         let work = move || -> Result<Tensor> {
             let ready = arguments
                 .into_iter()
-                .map(|argument| match argument {
-                    Argument::Scalar(scalar) => Ok(Ready::Scalar(scalar)),
-                    other => on_device(other, &device).map(Ready::Tensor),
-                })
+                .map(|argument| Ready::new(argument, &device))
                 .collect::<Result<SmallVec<[Ready; 2]>>>()?;
             let result = match &indirect {
                 None => compute(&ready, direct.as_ref())?,

@@ -5,7 +5,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use smallvec::SmallVec;
 
-use super::arrays::{Argument, argument, on_device};
+use super::arrays::{Argument, argument};
 use super::call::{Given, Ready, axes_argument, chosen_device, fill_array, out_argument};
 use super::enter;
 use super::kernel::results_class;
@@ -414,7 +414,8 @@ impl<'py> Arguments<'py> {
             for out in given.iter().flatten().filter(|out| !is_direct(out)) {
                 ops::check_writable(name, "out=", out)?;
             }
-            let ready = ready(inputs, &device)?;
+            let ready: SmallVec<[Ready; 4]> =
+                inputs.into_iter().map(|input| Ready::new(input, &device)).collect::<Result<_>>()?;
             let operands: SmallVec<[Operand<'_>; 4]> = ready.iter().map(Ready::operand).collect();
             let direct: SmallVec<[Option<&Tensor>; 2]> =
                 given.iter().map(|out| out.as_ref().filter(is_direct)).collect();
@@ -443,17 +444,6 @@ impl<'py> Arguments<'py> {
         }
         Ok(objects)
     }
-}
-
-/// Inputs on a device.
-fn ready(inputs: SmallVec<[Argument; 4]>, device: &Device) -> Result<SmallVec<[Ready; 4]>> {
-    inputs
-        .into_iter()
-        .map(|input| match input {
-            Argument::Scalar(scalar) => Ok(Ready::Scalar(scalar)),
-            other => on_device(other, device).map(Ready::Tensor),
-        })
-        .collect()
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -128,6 +128,7 @@ impl<'k, 'py> Call<'k, 'py> {
                     .into());
             }
         };
+        let what = format!("kernel '{}'", kernel.name);
         let outs = outs(kernel, given.out.as_ref(), &given.variables)?;
         let find = |name: &str| given.variables.iter().find(|(other, _)| other == name).map(|(_, value)| value);
         let mut first_tensor = None;
@@ -143,7 +144,6 @@ impl<'k, 'py> Call<'k, 'py> {
             match (&input, &first_tensor) {
                 (Input::Tensor(tensor), None) => first_tensor = Some((name, tensor.clone())),
                 (Input::Tensor(tensor), Some((first, other))) => {
-                    let what = format!("kernel '{}'", kernel.name);
                     other.device().check_same(tensor.device(), &what, [first, name])?;
                 }
                 _ => {}
@@ -180,7 +180,6 @@ impl<'k, 'py> Call<'k, 'py> {
             };
             inputs.push(Input::Values(values::pack(kernel, &binding.name, &binding.ty, &value, &automatic)?));
         }
-        let what = format!("kernel '{}'", kernel.name);
         let tensor = first_tensor.as_ref().map(|(_, tensor)| tensor);
         let device = chosen_device(py, &what, tensor, given.device.as_ref())?;
         Ok(Self { kernel, py, inputs, returns, device, size, as_arrays: first_tensor.is_none() })
