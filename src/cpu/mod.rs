@@ -11,6 +11,7 @@ pub mod simd;
 pub(crate) mod testing;
 pub mod threads;
 pub(crate) mod walk;
+pub(crate) mod wgsl;
 
 use std::sync::{Mutex, PoisonError};
 

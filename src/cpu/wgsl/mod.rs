@@ -1,0 +1,81 @@
+//! Users' WGSL on the CPU: naga's IR is made machine code, several invocations at a time in the lanes of vectors.
+//!
+//! The way of a kernel: [`lower`] takes naga's IR apart into scalars and structured control flow ([`ir`]). Analyses
+//! find out what is the same in all lanes, where lanes part, and what is alive where. [`emit`] makes code of it with
+//! Cranelift, which calls [`math`] for elementary functions. [`run`] keeps the code and runs it: workgroups on all
+//! threads, each with memory of its own, until they are done, out of time or interrupted.
+//!
+//! Nothing here knows of wgpu or Python.
+
+mod emit;
+mod ir;
+mod lower;
+mod math;
+mod run;
+
+use crate::cpu::CpuDevice;
+use crate::cpu::simd::Level;
+use crate::error::Result;
+
+/// A kernel compiled for the CPU.
+pub(crate) struct Code {
+    executable: run::Executable,
+    entry: run::Entry,
+    /// Bytes that every thread needs for values and variables while it runs a workgroup; a multiple of 64.
+    scratch: usize,
+    /// Bytes of workgroup memory.
+    workgroup_memory: usize,
+    /// Roughly how many instructions a workgroup takes; `None` where that depends on loops.
+    cost: Option<u64>,
+}
+
+/// Something that the CPU device does not compile, and where in the source it stands.
+#[derive(Debug)]
+pub(crate) struct Unsupported {
+    pub(crate) what: String,
+    pub(crate) span: naga::Span,
+}
+
+/// Memory that is bound: at least as much as the variable's type has, or for arrays at the end, elements.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Bound {
+    pub(crate) start: *mut u8,
+    pub(crate) bytes: usize,
+}
+
+impl Code {
+    /// Compiles the only entry point of a valid module, whose bindings are 0 to n of group 0.
+    ///
+    /// `lanes` is how many invocations run at once: 1, 4, 8 or 16, or what suits the kernel.
+    pub(crate) fn compile(
+        module: &naga::Module,
+        info: &naga::valid::ModuleInfo,
+        trusted: bool,
+        level: Level,
+        lanes: Option<usize>,
+    ) -> std::result::Result<Self, Unsupported> {
+        let body = lower::lower(module, info, !trusted)?;
+        let lanes = lanes.unwrap_or(8);
+        let emitted = emit::emit(&body, lanes, level).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        let executable = run::Executable::new(&emitted.code)
+            .map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        Ok(Self {
+            entry: executable.entry(),
+            executable,
+            scratch: emitted.scratch,
+            workgroup_memory: body.workgroup_memory as usize,
+            cost: emitted.cost,
+        })
+    }
+
+    /// Runs workgroups. `name` is the kernel's, for errors.
+    ///
+    /// # Safety
+    /// What is bound stays where it is and is writable where the kernel writes it; nobody else writes it meanwhile.
+    #[expect(unsafe_code, reason = "compiled code works on memory of the caller's")]
+    pub(crate) unsafe fn run(&self, name: &str, device: CpuDevice, bound: &[Bound], groups: [u32; 3]) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { run::run(self, name, device, bound, groups) }
+    }
+}
