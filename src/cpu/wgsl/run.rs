@@ -1,4 +1,5 @@
 //! Keeps compiled code, and runs it.
+#![expect(unsafe_code, reason = "compiled code is memory that is called")]
 
 use super::{Bound, Code};
 use crate::cpu::CpuDevice;
