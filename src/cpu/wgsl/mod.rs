@@ -9,9 +9,13 @@
 
 mod emit;
 mod ir;
+mod liveness;
 mod lower;
 mod math;
+mod range;
+mod region;
 mod run;
+mod shape;
 
 use crate::cpu::CpuDevice;
 use crate::cpu::simd::Level;
@@ -27,6 +31,19 @@ pub(crate) struct Code {
     workgroup_memory: usize,
     /// Roughly how many instructions a workgroup takes; `None` where that depends on loops.
     cost: Option<u64>,
+    /// Bytes that each binding has to have. Shorter ones are replaced by zeros that nobody sees.
+    least: Vec<usize>,
+}
+
+/// How many invocations of a kernel run best at once.
+fn fitting(body: &ir::Body) -> usize {
+    let size: u32 = body.workgroup_size.iter().product();
+    match size {
+        _ if body.subgroups => 8,
+        1 => 1,
+        2..=4 => 4,
+        _ => 8,
+    }
 }
 
 /// Something that the CPU device does not compile, and where in the source it stands.
@@ -55,17 +72,24 @@ impl Code {
         level: Level,
         lanes: Option<usize>,
     ) -> std::result::Result<Self, Unsupported> {
+        let whole = |what| Unsupported { what, span: naga::Span::UNDEFINED };
         let body = lower::lower(module, info, !trusted)?;
-        let lanes = lanes.unwrap_or(8);
-        let emitted = emit::emit(&body, lanes, level).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
-        let executable = run::Executable::new(&emitted.code)
-            .map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        let mut lanes = lanes.unwrap_or_else(|| fitting(&body));
+        let emitted = loop {
+            match emit::emit(&body, lanes, level) {
+                Ok(emitted) => break emitted,
+                Err(emit::Failure::TooLarge(_)) if lanes > 1 => lanes /= if lanes == 4 { 4 } else { 2 },
+                Err(emit::Failure::TooLarge(what) | emit::Failure::Other(what)) => return Err(whole(what)),
+            }
+        };
+        let executable = run::Executable::new(&emitted.code).map_err(whole)?;
         Ok(Self {
             entry: executable.entry(),
             executable,
             scratch: emitted.scratch,
             workgroup_memory: body.workgroup_memory as usize,
             cost: emitted.cost,
+            least: emitted.least,
         })
     }
 
