@@ -17,6 +17,8 @@ mod region;
 mod run;
 mod shape;
 
+pub(crate) use run::{kernel_timeout, set_kernel_timeout};
+
 use crate::cpu::CpuDevice;
 use crate::cpu::simd::Level;
 use crate::error::Result;
