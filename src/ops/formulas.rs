@@ -18,7 +18,6 @@ use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
 use crate::gpu::wgsl::OURS;
 use crate::kernel::compile::{on_deep_stack, parse};
-use crate::kernel::launch::none_on_cpu;
 use crate::kernel::source::{Source, unpaired, words};
 
 pub use elementwise::ElementwiseKernel;
@@ -246,7 +245,7 @@ fn try_types(functions: impl Fn(Number) -> Result<Source> + Send + Sync, kernel:
 /// Refuses a device that runs no kernels of users.
 fn check_device(kernel: &str, device: &Device) -> Result<()> {
     match device {
-        Device::Cpu(_) => Err(none_on_cpu(kernel)),
+        Device::Cpu(_) => Err(refuse(kernel, "the CPU device runs no formulas")),
         Device::Gpu(_) => Ok(()),
     }
 }

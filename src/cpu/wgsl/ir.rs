@@ -174,10 +174,7 @@ pub(super) enum Binary {
 
 impl Binary {
     pub(super) fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual
-        )
+        matches!(self, Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual)
     }
 }
 
@@ -272,7 +269,11 @@ pub(super) enum Op {
     Select(Value, Value, Value),
     Call(Function, Vec<Value>),
     /// How many elements of `stride` bytes a buffer has behind its first `offset` bytes, as a `U32`.
-    Length { buffer: u32, offset: u32, stride: u32 },
+    Length {
+        buffer: u32,
+        offset: u32,
+        stride: u32,
+    },
     /// The second operand only where the operation has one.
     Subgroup(Subgroup, Value, Option<Value>),
     /// Defined by a [`Statement::Load`] or [`Statement::Atomic`].
@@ -312,7 +313,9 @@ pub(super) struct Step {
 pub(super) enum Count {
     Fixed(u32),
     /// Of an array that begins `offset` bytes into the buffer and has elements of the step's stride.
-    Runtime { offset: u32 },
+    Runtime {
+        offset: u32,
+    },
 }
 
 /// A scalar at `offset` bytes from a place.
@@ -347,26 +350,53 @@ pub(super) enum Statement {
     Let(Value),
     Set(Variable, Value),
     /// Defines the parts' values.
-    Load { place: Place, parts: Vec<Part> },
-    Store { place: Place, parts: Vec<Part> },
+    Load {
+        place: Place,
+        parts: Vec<Part>,
+    },
+    Store {
+        place: Place,
+        parts: Vec<Part>,
+    },
     /// Makes bytes of private memory zero.
-    Clear { offset: u32, size: u32 },
+    Clear {
+        offset: u32,
+        size: u32,
+    },
     /// One operation on a scalar that other invocations change too. `old` is what was there; it is defined where it is
     /// wanted. `Load` has no operand. Plain 32 or 64 bits, and `F32`, for which there are `Load`, `Store`, `Add`,
     /// `Subtract` and `Exchange`.
-    Atomic { place: Place, kind: Kind, op: Atomic, operand: Option<Value>, old: Option<Value> },
-    If { condition: Value, accept: Block, reject: Block },
+    Atomic {
+        place: Place,
+        kind: Kind,
+        op: Atomic,
+        operand: Option<Value>,
+        old: Option<Value>,
+    },
+    If {
+        condition: Value,
+        accept: Block,
+        reject: Block,
+    },
     /// Runs the body once; what breaks to the label goes on behind it.
-    Block { label: Label, body: Block },
+    Block {
+        label: Label,
+        body: Block,
+    },
     /// Runs the body again and again. Only a break to a label around the loop leaves it.
-    Loop { body: Block },
+    Loop {
+        body: Block,
+    },
     /// Nothing follows it in its list.
     Break(Label),
     /// All invocations of the workgroup wait for each other here, and see what the others wrote.
     Barrier,
     /// A load from a place that is the same for all invocations of the workgroup, between two barriers: all get the
     /// same.
-    UniformLoad { place: Place, parts: Vec<Part> },
+    UniformLoad {
+        place: Place,
+        parts: Vec<Part>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

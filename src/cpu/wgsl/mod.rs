@@ -57,9 +57,10 @@ impl Code {
     ) -> std::result::Result<Self, Unsupported> {
         let body = lower::lower(module, info, !trusted)?;
         let lanes = lanes.unwrap_or(8);
-        let emitted = emit::emit(&body, lanes, level).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
-        let executable = run::Executable::new(&emitted.code)
-            .map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        let emitted =
+            emit::emit(&body, lanes, level).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        let executable =
+            run::Executable::new(&emitted.code).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
         Ok(Self {
             entry: executable.entry(),
             executable,

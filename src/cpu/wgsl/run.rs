@@ -48,13 +48,7 @@ impl Executable {
     }
 }
 
-pub(super) unsafe fn run(
-    code: &Code,
-    name: &str,
-    device: CpuDevice,
-    bound: &[Bound],
-    groups: [u32; 3],
-) -> Result<()> {
+pub(super) unsafe fn run(code: &Code, name: &str, device: CpuDevice, bound: &[Bound], groups: [u32; 3]) -> Result<()> {
     let _ = (code, name, device, bound, groups);
     unimplemented!()
 }

@@ -16,7 +16,6 @@ use super::{
 use crate::device::Device;
 use crate::dtype::{DType, Kind};
 use crate::error::Result;
-use crate::gpu::program::capabilities;
 use crate::gpu::wgsl::USERS;
 use crate::kernel::compile::{check, on_deep_stack, parse};
 use crate::kernel::source::Source;
@@ -172,7 +171,7 @@ impl ReductionKernel {
     fn reducer(&self, x: &Tensor, dtype: DType, mapped: bool) -> Result<Arc<Reducer>> {
         let Device::Gpu(gpu) = x.device() else { unreachable!("the caller looked") };
         let context = gpu.context()?;
-        let capabilities = capabilities(&context, false);
+        let capabilities = context.caps().wgsl(false);
         let key = (x.dtype(), capabilities.bits() << 1 | u64::from(mapped));
         let known = || self.reducers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reducer) = known().get(&key) {
