@@ -13,6 +13,8 @@ mod lower;
 mod math;
 mod run;
 
+pub(crate) use run::{kernel_timeout, set_kernel_timeout};
+
 use crate::cpu::CpuDevice;
 use crate::cpu::simd::Level;
 use crate::error::Result;

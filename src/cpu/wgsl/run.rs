@@ -1,9 +1,24 @@
 //! Keeps compiled code, and runs it.
 #![expect(unsafe_code, reason = "compiled code is memory that is called")]
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use super::{Bound, Code};
 use crate::cpu::CpuDevice;
 use crate::error::Result;
+
+static TIMEOUT: Mutex<Option<Duration>> = Mutex::new(None);
+
+/// Sets how long a launch may take, or that it may take any time.
+pub(crate) fn set_kernel_timeout(timeout: Option<Duration>) {
+    *TIMEOUT.lock().unwrap_or_else(PoisonError::into_inner) = timeout;
+}
+
+/// How long a launch may take, if that is limited.
+pub(crate) fn kernel_timeout() -> Option<Duration> {
+    *TIMEOUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What compiled code finds at its first argument. One for each thread that runs workgroups.
 #[repr(C)]
