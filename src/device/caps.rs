@@ -26,7 +26,7 @@ pub struct Caps {
     /// Integers of 64 bits, for users' kernels.
     pub int64: bool,
     /// Floats of 64 bits, for users' kernels. GPUs are not asked for them.
-    pub float64: bool,
+    pub f64: bool,
     /// Atomic sums of 32-bit floats, for users' kernels.
     pub float_atomics: bool,
     /// Parameters in the command stream. Without them they travel in a uniform buffer.
@@ -73,7 +73,7 @@ impl Caps {
         f16: true,
         cooperative: true,
         int64: true,
-        float64: false,
+        f64: false,
         float_atomics: true,
         immediates: true,
         timestamps: true,
@@ -94,7 +94,7 @@ impl Caps {
         f16: true,
         cooperative: false,
         int64: true,
-        float64: true,
+        f64: true,
         float_atomics: true,
         immediates: false,
         timestamps: true,
@@ -107,6 +107,24 @@ impl Caps {
         groups: u32::MAX,
     };
 
+    /// Words for what it can do, and users see.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.subgroups, "subgroups"),
+            (self.f16, "f16"),
+            (self.cooperative, "coop"),
+            (self.int64, "int64"),
+            (self.f64, "f64"),
+            (self.float_atomics, "float-atomics"),
+            (self.immediates, "immediates"),
+            (self.timestamps, "timestamps"),
+            (self.pipeline_cache, "pipeline-cache"),
+        ]
+        .into_iter()
+        .filter(|(have, _)| *have)
+        .map(|(_, word)| word)
+    }
+
     /// What WGSL can use on this device.
     #[must_use]
     pub fn wgsl(&self, trusted: bool) -> Capabilities {
@@ -116,7 +134,7 @@ impl Caps {
             (self.subgroups, Capabilities::SUBGROUP),
             (self.subgroup_barrier, Capabilities::SUBGROUP_BARRIER),
             (self.int64, Capabilities::SHADER_INT64),
-            (self.float64, Capabilities::FLOAT64),
+            (self.f64, Capabilities::FLOAT64),
             (self.float_atomics, Capabilities::SHADER_FLOAT32_ATOMIC),
             // Their shapes are checked by nobody.
             (self.cooperative && trusted, Capabilities::COOPERATIVE_MATRIX),
@@ -138,7 +156,7 @@ impl Caps {
             cooperative: features.contains(COOPERATIVE | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
                 && multiplies_by_16(adapter),
             int64: features.contains(wgpu::Features::SHADER_INT64),
-            float64: false,
+            f64: false,
             float_atomics: features.contains(wgpu::Features::SHADER_FLOAT32_ATOMIC),
             immediates: features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -322,7 +340,7 @@ mod tests {
             f16: true,
             cooperative: true,
             int64: true,
-            float64: false,
+            f64: false,
             float_atomics: true,
             immediates: true,
             timestamps: true,

@@ -1,5 +1,7 @@
 //! The seam between kernels and devices: a program, what is bound, a grid.
 
+use std::time::Duration;
+
 use super::bind::{self, Input, Ready};
 use super::grid::{Grid, Size};
 use super::types::Type;
@@ -28,6 +30,17 @@ pub fn run(kernel: &Kernel, device: &Device, mut inputs: Vec<Input>, size: Size)
         ready_to_run.launch(kernel, &ready, grid)?;
     }
     bind::results(kernel, &inputs, &ready)
+}
+
+/// Sets how long a launch may take on the CPU device, which can stop one; none for any time.
+pub fn set_timeout(timeout: Option<Duration>) {
+    crate::cpu::wgsl::set_kernel_timeout(timeout);
+}
+
+/// How long a launch may take on the CPU device, if that is limited.
+#[must_use]
+pub fn timeout() -> Option<Duration> {
+    crate::cpu::wgsl::kernel_timeout()
 }
 
 /// A program compiled for a device.
