@@ -1,8 +1,11 @@
 //! Users' kernels on the CPU device: compiled once, and run on host memory where it lies.
 #![expect(unsafe_code, reason = "compiled kernels work on memory of tensors")]
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use naga::back::pipeline_constants::process_overrides;
+use naga::{Module, ResourceBinding};
 use smallvec::SmallVec;
 
 use super::CpuDevice;
@@ -13,8 +16,9 @@ use crate::device::{Device, fork};
 use crate::error::{Error, Result};
 use crate::generations::{Generations, cached};
 use crate::kernel::bind::{self, Ready};
-use crate::kernel::compile::on_deep_stack;
+use crate::kernel::compile::{check, on_deep_stack, parse, refuse_on_cpu};
 use crate::kernel::grid::Grid;
+use crate::kernel::source::Source as Text;
 use crate::kernel::types::Type;
 use crate::kernel::{Identity, Kernel, Program, Workgroup};
 use crate::profile;
@@ -76,6 +80,36 @@ impl Compiled {
         // SAFETY: tensors are bound with all of their elements, aligned and in order. Those that are written are
         // writable, and share nothing with others.
         unsafe { run(&self.code, &kernel.name, self.device, &bound, grid.groups, moved.sum()) }
+    }
+}
+
+/// Compiles a shader of ours that has formulas of a user's, with values for its `override` constants.
+pub(crate) fn compile_formulas(
+    device: CpuDevice,
+    source: &Text,
+    constants: &[(Cow<'static, str>, f64)],
+    lanes: Option<usize>,
+) -> Result<Code> {
+    let (mut module, _) = parse(source)?;
+    renumber(&mut module);
+    let info = check(source, &module, Caps::CPU.wgsl(false))?;
+    let constants = constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+    let (module, info) = process_overrides(&module, &info, None, &constants)
+        .map_err(|error| Error::Kernel(format!("{}: its constants do not fit: {error}", source.what)))?;
+    Code::compile(&module, &info, false, device.level(), lanes)
+        .map_err(|unsupported| refuse_on_cpu(source, &unsupported.what, unsupported.span))
+}
+
+/// Numbers what is bound from 0 on in one group, in the order of the groups and of the numbers in them.
+fn renumber(module: &mut Module) {
+    let bindings = module.global_variables.iter().filter_map(|(_, variable)| variable.binding);
+    let mut places: Vec<(u32, u32)> = bindings.map(|binding| (binding.group, binding.binding)).collect();
+    places.sort_unstable();
+    for (_, variable) in module.global_variables.iter_mut() {
+        if let Some(binding) = &mut variable.binding {
+            let place = places.iter().position(|place| *place == (binding.group, binding.binding));
+            *binding = ResourceBinding { group: 0, binding: place.expect("among all of them") as u32 };
+        }
     }
 }
 

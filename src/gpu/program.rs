@@ -59,7 +59,7 @@ impl Compiled {
                 Ready::Buffer { tensor, bytes, .. } => {
                     moved += bytes * binding.moves;
                     let offset = tensor.layout().offset as u64 * tensor.dtype().size() as u64;
-                    Bound::Buffer(Binding { buffer: tensor.gpu_buffer(), offset, size: *bytes })
+                    Bound::Buffer(Binding { storage: tensor.storage(), offset, size: *bytes })
                 }
             });
         }
