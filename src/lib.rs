@@ -21,6 +21,7 @@ pub mod cpu;
 pub mod device;
 pub mod dtype;
 pub mod error;
+mod generations;
 pub mod gpu;
 pub mod interrupt;
 pub mod kernel;

@@ -259,18 +259,42 @@ impl Watch {
     /// It is done, and this came out.
     pub(crate) fn finish(self, result: &Tensor) {
         let seconds = now() - self.started;
-        let written = result.stored_bytes();
-        let open = lock(&OPEN);
-        let Some(session) = open.iter().find(|session| session.covers(&self.device)) else { return };
-        lock(&session.timings).push(Timing {
+        report(Timing {
             name: self.name.into(),
             device: self.device.clone(),
             start: self.started,
             seconds,
-            bytes: Some(work::moved(self.name, &self.read, written)),
+            bytes: Some(work::moved(self.name, &self.read, result.stored_bytes())),
             operations: work::operations(self.name, STEPS.take()).or(self.operations),
         });
     }
+}
+
+/// Gives a timing to the session that measures its device, if one does.
+fn report(timing: Timing) {
+    let open = lock(&OPEN);
+    if let Some(session) = open.iter().find(|session| session.covers(&timing.device)) {
+        lock(&session.timings).push(timing);
+    }
+}
+
+/// Runs a launch of a user's kernel on the CPU device, and times it if that is wanted. `moved` is what it moves, in
+/// bytes. One that fails has no time.
+pub(crate) fn timed_launch(name: &str, device: &Device, moved: u64, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    if !CPU.load(Ordering::Relaxed) {
+        return run();
+    }
+    let start = now();
+    run()?;
+    report(Timing {
+        name: name.to_string().into(),
+        device: device.clone(),
+        start,
+        seconds: now() - start,
+        bytes: Some(moved),
+        operations: None,
+    });
+    Ok(())
 }
 
 /// Does work on the CPU device that fills a tensor, and times it if that is wanted.

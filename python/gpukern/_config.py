@@ -1,5 +1,6 @@
 """Settings of the whole process."""
 
+import numbers
 from typing import Literal
 
 from . import _native
@@ -17,6 +18,8 @@ class Config:
     'warn'
     >>> gk.config.float64 = "cast"
     >>> gk.config.float64 = "warn"
+    >>> gk.config.kernel_timeout is None
+    True
     """
 
     __slots__ = ("_float64",)
@@ -40,8 +43,25 @@ class Config:
         _native._set_float64_policy(policy)
         self._float64 = policy
 
+    @property
+    def kernel_timeout(self) -> float | None:
+        """How many seconds a launch of a user's kernel may take on the CPU device; None (the default) for any time.
+
+        One that takes longer raises `KernelError`, with what it wrote half done. Drivers stop kernels of GPUs by rules
+        of their own.
+        """
+        return _native._kernel_timeout()
+
+    @kernel_timeout.setter
+    def kernel_timeout(self, seconds: float | None) -> None:
+        is_number = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
+        if seconds is not None and not is_number:
+            message = f"config.kernel_timeout is a number of seconds above 0, or None, not {seconds!r}"
+            raise _native.ArgumentError(message)
+        _native._set_kernel_timeout(seconds)
+
     def __repr__(self) -> str:
-        return f"<gpukern.config float64={self._float64!r}>"
+        return f"<gpukern.config float64={self._float64!r} kernel_timeout={self.kernel_timeout!r}>"
 
 
 config: Config = Config()

@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub mod math;
 pub mod memory;
 pub(crate) mod product;
+pub(crate) mod program;
 pub(crate) mod rows;
 pub mod simd;
 #[cfg(test)]

@@ -5,10 +5,12 @@
 
 use std::fmt;
 
+use naga::valid::Capabilities;
+
 use crate::cpu::simd::Level;
 use crate::error::{Error, Result};
 
-/// The capabilities of one GPU that kernels are chosen by.
+/// The capabilities of a device that kernels are chosen by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Caps {
     /// Subgroup operations in compute shaders.
@@ -23,6 +25,8 @@ pub struct Caps {
     pub cooperative: bool,
     /// Integers of 64 bits, for users' kernels.
     pub int64: bool,
+    /// Floats of 64 bits, for users' kernels. GPUs are not asked for them.
+    pub f64: bool,
     /// Atomic sums of 32-bit floats, for users' kernels.
     pub float_atomics: bool,
     /// Parameters in the command stream. Without them they travel in a uniform buffer.
@@ -69,6 +73,7 @@ impl Caps {
         f16: true,
         cooperative: true,
         int64: true,
+        f64: false,
         float_atomics: true,
         immediates: true,
         timestamps: true,
@@ -80,6 +85,64 @@ impl Caps {
         alignment: 256,
         groups: 65535,
     };
+
+    /// What users' kernels find on the CPU device. Its subgroups have 8 invocations, whatever lanes it computes with.
+    pub const CPU: Self = Self {
+        subgroups: true,
+        subgroup_barrier: true,
+        subgroup_size: (8, 8),
+        f16: true,
+        cooperative: false,
+        int64: true,
+        f64: true,
+        float_atomics: true,
+        immediates: false,
+        timestamps: true,
+        pipeline_cache: false,
+        binding: (1 << 31) - 16,
+        buffer: 1 << 40,
+        workgroup: 1024,
+        shared: 1 << 20,
+        alignment: 4,
+        groups: u32::MAX,
+    };
+
+    /// Words for what it can do, and users see.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.subgroups, "subgroups"),
+            (self.f16, "f16"),
+            (self.cooperative, "coop"),
+            (self.int64, "int64"),
+            (self.f64, "f64"),
+            (self.float_atomics, "float-atomics"),
+            (self.immediates, "immediates"),
+            (self.timestamps, "timestamps"),
+            (self.pipeline_cache, "pipeline-cache"),
+        ]
+        .into_iter()
+        .filter(|(have, _)| *have)
+        .map(|(_, word)| word)
+    }
+
+    /// What WGSL can use on this device.
+    #[must_use]
+    pub fn wgsl(&self, trusted: bool) -> Capabilities {
+        let mut all = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        for (have, capability) in [
+            (self.f16, Capabilities::SHADER_FLOAT16),
+            (self.subgroups, Capabilities::SUBGROUP),
+            (self.subgroup_barrier, Capabilities::SUBGROUP_BARRIER),
+            (self.int64, Capabilities::SHADER_INT64),
+            (self.f64, Capabilities::FLOAT64),
+            (self.float_atomics, Capabilities::SHADER_FLOAT32_ATOMIC),
+            // Their shapes are checked by nobody.
+            (self.cooperative && trusted, Capabilities::COOPERATIVE_MATRIX),
+        ] {
+            all.set(capability, have);
+        }
+        all
+    }
 
     /// What an adapter offers.
     #[must_use]
@@ -93,6 +156,7 @@ impl Caps {
             cooperative: features.contains(COOPERATIVE | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
                 && multiplies_by_16(adapter),
             int64: features.contains(wgpu::Features::SHADER_INT64),
+            f64: false,
             float_atomics: features.contains(wgpu::Features::SHADER_FLOAT32_ATOMIC),
             immediates: features.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= IMMEDIATE_BYTES,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -276,6 +340,7 @@ mod tests {
             f16: true,
             cooperative: true,
             int64: true,
+            f64: false,
             float_atomics: true,
             immediates: true,
             timestamps: true,

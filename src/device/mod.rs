@@ -135,6 +135,15 @@ impl Device {
         }
     }
 
+    /// What kernels find on it.
+    #[must_use]
+    pub fn caps(&self) -> &Caps {
+        match self {
+            Self::Cpu(_) => &Caps::CPU,
+            Self::Gpu(gpu) => &gpu.caps,
+        }
+    }
+
     /// The same hardware with lowered capabilities.
     pub fn with_caps(&self, text: &str) -> Result<Self> {
         match self {

@@ -227,7 +227,7 @@ impl Context {
 
     /// Refuses a tensor from before the device was lost, beside one from after.
     fn check_owner(&self, binding: &Binding<'_>) -> Result<()> {
-        let owner = binding.buffer.context();
+        let owner = binding.buffer().context();
         if std::ptr::eq(&raw const **owner, self) { Ok(()) } else { owner.check() }
     }
 

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::wgsl::{OURS, Slot, assemble, users};
 use crate::device::caps::{Caps, IMMEDIATE_BYTES};
 use crate::error::{Error, Result};
+use crate::generations::{Generations, cached};
 use crate::kernel::Identity;
 use crate::kernel::compile::on_deep_stack;
 
@@ -110,62 +111,15 @@ pub(crate) enum BindingKind {
 static IDS: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct Pipelines {
-    by_key: Mutex<Generations<u64>>,
+    /// Drivers take a megabyte and more for each.
+    by_key: Mutex<Generations<u64, Pipeline>>,
     /// Those of users' programs, with their grids as they are and folded.
-    by_program: Mutex<Generations<(Identity, bool)>>,
+    by_program: Mutex<Generations<(Identity, bool), Pipeline>>,
     /// The layouts of users' kernels, numbered from 1 on.
     layouts: Mutex<FxHashMap<Vec<BindingKind>, (u64, wgpu::BindGroupLayout)>>,
     /// The layout of the uniform buffer that stands in for immediates.
     pub(crate) uniforms: Option<wgpu::BindGroupLayout>,
     disk: Option<DiskCache>,
-}
-
-/// The pipelines used lately, in two generations: when the young one is full, the old one is let go, which holds what
-/// has not been used since. Drivers take a megabyte and more for each.
-struct Generations<K> {
-    young: FxHashMap<K, Arc<Pipeline>>,
-    old: FxHashMap<K, Arc<Pipeline>>,
-}
-
-impl<K> Default for Generations<K> {
-    fn default() -> Self {
-        Self { young: FxHashMap::default(), old: FxHashMap::default() }
-    }
-}
-
-const GENERATION: usize = 256;
-
-impl<K: Clone + Eq + Hash> Generations<K> {
-    fn get(&mut self, key: &K) -> Option<Arc<Pipeline>> {
-        if let Some(pipeline) = self.young.get(key) {
-            return Some(pipeline.clone());
-        }
-        let pipeline = self.old.remove(key)?;
-        self.insert(key.clone(), pipeline.clone());
-        Some(pipeline)
-    }
-
-    fn insert(&mut self, key: K, pipeline: Arc<Pipeline>) {
-        if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, pipeline);
-    }
-}
-
-/// The pipeline of a key, compiled on first use. Others are not held up meanwhile, since it may take long.
-fn cached<K: Clone + Eq + Hash>(
-    known: &Mutex<Generations<K>>,
-    key: &K,
-    compile: impl FnOnce() -> Result<Pipeline>,
-) -> Result<Arc<Pipeline>> {
-    let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pipeline) = known().get(key) {
-        return Ok(pipeline);
-    }
-    let pipeline = Arc::new(compile()?);
-    known().insert(key.clone(), pipeline.clone());
-    Ok(pipeline)
 }
 
 impl Pipelines {

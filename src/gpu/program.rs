@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use naga::valid::Capabilities;
-
 use super::context::Context;
 use super::pipeline::{BindingKind, Pipeline};
 use super::stream::{Binding, Bound, Launch, Ring};
 use crate::error::{Bytes, Result};
-use crate::kernel::bind::Ready;
+use crate::kernel::bind::{self, Ready};
 use crate::kernel::compile::{check, on_deep_stack, parse};
 use crate::kernel::grid::{self, Grid};
 use crate::kernel::reflect::Access;
 use crate::kernel::source::Source;
-use crate::kernel::{Kernel, Program};
+use crate::kernel::{Kernel, Program, Workgroup};
 
 /// A program that a GPU can run.
 pub(crate) struct Compiled {
@@ -47,20 +45,7 @@ impl Compiled {
 
     /// Refuses what is too large to be bound.
     pub(crate) fn check_sizes(&self, kernel: &Kernel, bytes: impl Iterator<Item = u64>) -> Result<()> {
-        let most = self.context.caps().binding;
-        for (binding, bytes) in kernel.bindings.iter().zip(bytes) {
-            if binding.access.is_storage() && bytes > most {
-                return Err(kernel.refuse(format!(
-                    "'{}' has {}, but a binding on {} spans at most {}; give it in parts",
-                    binding.name,
-                    // A few bytes more than the most would read the same.
-                    if bytes < most + most / 8 { format!("{bytes} bytes") } else { Bytes(bytes).to_string() },
-                    self.context.device.id,
-                    Bytes(most)
-                )));
-            }
-        }
-        Ok(())
+        bind::check_sizes(kernel, &self.context.device.id, self.context.caps().binding, bytes)
     }
 
     /// Records a launch.
@@ -74,7 +59,7 @@ impl Compiled {
                 Ready::Buffer { tensor, bytes, .. } => {
                     moved += bytes * binding.moves;
                     let offset = tensor.layout().offset as u64 * tensor.dtype().size() as u64;
-                    Bound::Buffer(Binding { buffer: tensor.gpu_buffer(), offset, size: *bytes })
+                    Bound::Buffer(Binding { storage: tensor.storage(), offset, size: *bytes })
                 }
             });
         }
@@ -92,7 +77,7 @@ impl Compiled {
 }
 
 fn compile(context: &Context, kernel: &Kernel, program: &Program, folded: bool) -> Result<Pipeline> {
-    program.check(capabilities(context, program.trusted))?;
+    program.check(context.caps().wgsl(program.trusted))?;
     check_limits(context, kernel, program, folded)?;
     let mut kinds: Vec<BindingKind> = kernel
         .bindings
@@ -121,53 +106,26 @@ pub(crate) fn compile_formulas(
 ) -> Result<Pipeline> {
     let module = on_deep_stack(&source.what, || {
         let (module, _) = parse(source)?;
-        check(source, &module, capabilities(context, false))?;
+        check(source, &module, context.caps().wgsl(false))?;
         Ok(module)
     })?;
     context.compile_module(module, label, kinds, false)
-}
-
-/// What WGSL can use on this device.
-pub(crate) fn capabilities(context: &Context, trusted: bool) -> Capabilities {
-    let caps = context.caps();
-    let mut all = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    for (have, capability) in [
-        (caps.f16, Capabilities::SHADER_FLOAT16),
-        (caps.subgroups, Capabilities::SUBGROUP),
-        (caps.subgroup_barrier, Capabilities::SUBGROUP_BARRIER),
-        (caps.int64, Capabilities::SHADER_INT64),
-        (caps.float_atomics, Capabilities::SHADER_FLOAT32_ATOMIC),
-        // Their shapes are checked by nobody.
-        (caps.cooperative && trusted, Capabilities::COOPERATIVE_MATRIX),
-    ] {
-        all.set(capability, have);
-    }
-    all
 }
 
 /// Refuses a kernel that is larger than the device allows.
 fn check_limits(context: &Context, kernel: &Kernel, program: &Program, folded: bool) -> Result<()> {
     let limits = context.limits();
     let id = &context.device.id;
-    let [x, y, z] = program.workgroup_size;
-    let most =
-        [limits.max_compute_workgroup_size_x, limits.max_compute_workgroup_size_y, limits.max_compute_workgroup_size_z];
-    let invocations = u64::from(x) * u64::from(y) * u64::from(z);
-    let most_invocations = limits.max_compute_invocations_per_workgroup;
-    if invocations > u64::from(most_invocations) || x > most[0] || y > most[1] || z > most[2] {
-        return Err(kernel.refuse(format!(
-            "@workgroup_size({x}, {y}, {z}) has {invocations} invocations, but {id} takes at most {most_invocations}, \
-             and ({}, {}, {}) along each axis",
-            most[0], most[1], most[2]
-        )));
-    }
-    if program.workgroup_memory > limits.max_compute_workgroup_storage_size.into() {
-        return Err(kernel.refuse(format!(
-            "its workgroup memory is {}, but {id} has {}",
-            Bytes(program.workgroup_memory),
-            Bytes(limits.max_compute_workgroup_storage_size.into())
-        )));
-    }
+    let most = Workgroup {
+        invocations: limits.max_compute_invocations_per_workgroup,
+        axes: [
+            limits.max_compute_workgroup_size_x,
+            limits.max_compute_workgroup_size_y,
+            limits.max_compute_workgroup_size_z,
+        ],
+        memory: limits.max_compute_workgroup_storage_size,
+    };
+    program.check_workgroup(kernel, id, most)?;
     let storage = kernel.bindings.iter().filter(|b| b.access.is_storage() || b.stored).count() as u32;
     let stored = kernel.bindings.iter().filter(|b| b.stored).count() as u32;
     let uniforms = kernel.bindings.len() as u32 - storage + u32::from(folded);

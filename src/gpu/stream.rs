@@ -16,12 +16,12 @@ use super::transfer::Uploads;
 use crate::device::caps::IMMEDIATE_BYTES;
 use crate::error::Result;
 use crate::shape::Layout;
-use crate::tensor::Tensor;
+use crate::tensor::{Storage, Tensor};
 
-/// A stretch of a buffer that a kernel sees.
+/// A stretch of a tensor's storage that a kernel sees.
 #[derive(Clone, Copy)]
 pub(crate) struct Binding<'a> {
-    pub(crate) buffer: &'a GpuBuffer,
+    pub(crate) storage: &'a Storage,
     /// A multiple of the device's alignment.
     pub(crate) offset: u64,
     /// A multiple of 4 (of 16 in our own kernels), at most what the device can bind.
@@ -40,8 +40,14 @@ impl<'a> Binding<'a> {
         let size = tensor.dtype().size() as u64;
         let offset = (low as u64 * size) & !(u64::from(alignment) - 1);
         let binding =
-            Self { buffer: tensor.gpu_buffer(), offset, size: super::align_up((high as u64 + 1) * size - offset, 16) };
+            Self { storage: tensor.storage(), offset, size: super::align_up((high as u64 + 1) * size - offset, 16) };
         (binding, (layout.offset as u64 - offset / size) as u32)
+    }
+
+    /// The buffer on a GPU.
+    pub(super) fn buffer(&self) -> &'a GpuBuffer {
+        let Storage::Gpu(buffer) = self.storage else { unreachable!("host memory is not bound on a GPU") };
+        buffer
     }
 }
 
@@ -303,7 +309,7 @@ struct Part<'a> {
 
 impl<'a> Part<'a> {
     fn of(binding: &Binding<'a>) -> Self {
-        let Binding { buffer, offset, size } = *binding;
+        let (Binding { offset, size, .. }, buffer) = (*binding, binding.buffer());
         Self { id: buffer.id(), buffer: buffer.raw(), offset, size }
     }
 }

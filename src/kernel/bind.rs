@@ -63,6 +63,12 @@ pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input, runs: boo
         let why = "it is written, and elements of it share memory, as in a broadcast view; give a copy()";
         return Err(kernel.refuse(format!("'{name}': {why}")));
     }
+    if let (Input::Tensor(tensor), Access::ReadWrite) = (input, binding.access)
+        && !tensor.is_writable()
+    {
+        let why = "it is written, and its memory is that of a read-only array; give a copy()";
+        return Err(kernel.refuse(format!("'{name}': {why}")));
+    }
     let fit = match input {
         Input::Tensor(tensor) | Input::Array(tensor) => fit(&binding.ty, tensor.dtype(), tensor.shape(), runs),
         Input::Bytes(tensor) => fit_bytes(&binding.ty, tensor.len(), runs),
@@ -208,6 +214,22 @@ pub(super) fn check_aliases(kernel: &Kernel, inputs: &[Input]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what is larger than a binding on the device `id`, which spans so many bytes at most.
+pub(crate) fn check_sizes(kernel: &Kernel, id: &str, most: u64, bytes: impl Iterator<Item = u64>) -> Result<()> {
+    for (binding, bytes) in kernel.bindings.iter().zip(bytes) {
+        if binding.access.is_storage() && bytes > most {
+            return Err(kernel.refuse(format!(
+                "'{}' has {}, but a binding on {id} spans at most {}; give it in parts",
+                binding.name,
+                // A few bytes more than the most would read the same.
+                if bytes < most + most / 8 { format!("{bytes} bytes") } else { Bytes(bytes).to_string() },
+                Bytes(most)
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The bytes that are bound of what a call gives.
 pub(crate) fn bytes(input: &Input, fit: Fit) -> u64 {
     let elements = match input {
@@ -222,7 +244,7 @@ pub(crate) fn bytes(input: &Input, fit: Fit) -> u64 {
 pub(super) fn prepare(
     kernel: &Kernel,
     device: &Device,
-    alignment: usize,
+    alignment: impl Fn(&Type) -> usize,
     inputs: &mut [Input],
     fits: &[Fit],
 ) -> Result<Vec<Ready>> {
@@ -231,9 +253,10 @@ pub(super) fn prepare(
             error.within(&format!("kernel '{}': '{}'", kernel.name, kernel.bindings[i].name))
         }
     };
-    // Views of one buffer cannot be bound both ways, even where they lie apart.
+    // GPUs bind no views of one buffer both ways, even where they lie apart.
     let written = |buffer: &Tensor, inputs: &[Input], i: usize| {
-        kernel.bindings[i].access == Access::Read
+        matches!(device, Device::Gpu(_))
+            && kernel.bindings[i].access == Access::Read
             && inputs.iter().zip(&kernel.bindings).any(|(other, binding)| match other {
                 Input::Tensor(other) => binding.access == Access::ReadWrite && same_storage(buffer, other),
                 _ => false,
@@ -256,7 +279,14 @@ pub(super) fn prepare(
             Input::Values(_) => unreachable!("handled above"),
         };
         let is_new = matches!(inputs[i], Input::New(..));
-        let tensor = if is_new { tensor } else { bindable(&tensor, alignment, fit).map_err(within(i))? };
+        let alignment = alignment(&kernel.bindings[i].ty);
+        let mut tensor = if is_new { tensor } else { bindable(&tensor, alignment, fit).map_err(within(i))? };
+        // Memory of an array is bound in place where it can be, but what was given does not change.
+        if let (Input::Array(given) | Input::Bytes(given), Access::ReadWrite) = (&inputs[i], kernel.bindings[i].access)
+            && same_storage(&tensor, given)
+        {
+            tensor = ops::copy(&tensor).map_err(within(i))?;
+        }
         ready.push(Ready::Buffer { tensor, bytes, fit });
     }
     Ok(ready)
@@ -299,7 +329,10 @@ fn bindable(tensor: &Tensor, alignment: usize, fit: Fit) -> Result<Tensor> {
         ops::assign(&own, tensor.into())?;
         return Ok(own);
     }
-    let start = tensor.layout().offset as usize * tensor.dtype().size();
+    let start = match tensor.storage() {
+        Storage::Host(_) => tensor.view().start() as usize,
+        Storage::Gpu(_) => tensor.layout().offset as usize * tensor.dtype().size(),
+    };
     if tensor.layout().is_contiguous() && start.is_multiple_of(alignment) {
         return Ok(tensor.clone());
     }

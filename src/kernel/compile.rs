@@ -5,7 +5,7 @@ use std::error::Error as _;
 use naga::back::pipeline_constants::{PipelineConstantError, process_overrides};
 use naga::compact::{KeepUnused, compact};
 use naga::valid::{Capabilities, ModuleInfo, ValidationError, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ResourceBinding, StorageAccess, TypeInner, WithSpan};
+use naga::{AddressSpace, Module, ResourceBinding, Span, StorageAccess, TypeInner, WithSpan};
 
 use super::hints::plain;
 use super::reflect::{self, Access};
@@ -89,10 +89,24 @@ fn invalid(source: &Source, error: &WithSpan<ValidationError>, note: Option<&str
     source.refuse(Complaint { message, labels, notes })
 }
 
+/// The error for something in a source that the CPU device does not run.
+pub(crate) fn refuse_on_cpu(source: &Source, what: &str, place: Span) -> Error {
+    source.refuse(Complaint {
+        message: format!("the CPU device does not run {what}"),
+        labels: place.to_range().map(|place| (place, String::new())).into_iter().collect(),
+        notes: vec!["name a GPU with device=; gpukern.devices() lists what this machine has".into()],
+    })
+}
+
 impl Program {
     /// Whether a device with these capabilities can run it.
-    pub(crate) fn check(&self, capabilities: Capabilities) -> Result<()> {
-        check(&self.source, &self.module, capabilities).map(drop)
+    pub(crate) fn check(&self, capabilities: Capabilities) -> Result<ModuleInfo> {
+        check(&self.source, &self.module, capabilities)
+    }
+
+    /// The error for something that the CPU device does not run.
+    pub(crate) fn refuse_on_cpu(&self, what: &str, place: Span) -> Error {
+        refuse_on_cpu(&self.source, what, place)
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use crate::error::{Error, Result};
+use crate::error::{Bytes, Error, Result};
 use compile::{on_deep_stack, only, parse, resolve};
 use reflect::{Binding, Constant, constants_of};
 use source::Source;
@@ -88,6 +88,14 @@ pub struct Program {
     /// Values of all constants that the entry point uses.
     pub constants: Vec<(String, Value)>,
     source: Source,
+}
+
+/// The most that a device has for a workgroup.
+pub(crate) struct Workgroup {
+    pub(crate) invocations: u32,
+    pub(crate) axes: [u32; 3],
+    /// Bytes.
+    pub(crate) memory: u32,
 }
 
 /// What a program is compiled from. Equal ones are compiled once, whatever kernels they belong to.
@@ -250,6 +258,30 @@ impl Kernel {
     pub(crate) fn refuse(&self, message: impl std::fmt::Display) -> Error {
         // Names that are part of a message may be of any length.
         Error::Kernel(source::shortened(&format!("kernel '{}': {message}", self.name)))
+    }
+}
+
+impl Program {
+    /// Refuses a program whose workgroups are larger than the device `id` takes.
+    pub(crate) fn check_workgroup(&self, kernel: &Kernel, id: &str, most: Workgroup) -> Result<()> {
+        let [x, y, z] = self.workgroup_size;
+        let invocations = u64::from(x) * u64::from(y) * u64::from(z);
+        let Workgroup { invocations: most_invocations, axes, memory } = most;
+        if invocations > u64::from(most_invocations) || x > axes[0] || y > axes[1] || z > axes[2] {
+            return Err(kernel.refuse(format!(
+                "@workgroup_size({x}, {y}, {z}) has {invocations} invocations, but {id} takes at most \
+                 {most_invocations}, and ({}, {}, {}) along each axis",
+                axes[0], axes[1], axes[2]
+            )));
+        }
+        if self.workgroup_memory > memory.into() {
+            return Err(kernel.refuse(format!(
+                "its workgroup memory is {}, but {id} has {}",
+                Bytes(self.workgroup_memory),
+                Bytes(memory.into())
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -189,6 +189,18 @@ impl Type {
         }
     }
 
+    /// Bytes of the largest number in it.
+    #[must_use]
+    pub fn largest_scalar(&self) -> usize {
+        match self {
+            Self::Scalar(scalar) | Self::Atomic(scalar) | Self::Vector { scalar, .. } | Self::Matrix { scalar, .. } => {
+                scalar.size()
+            }
+            Self::Array { of, .. } => of.largest_scalar(),
+            Self::Struct { fields, .. } => fields.iter().map(|field| field.ty.largest_scalar()).max().unwrap_or(1),
+        }
+    }
+
     /// The type and the stride of the elements whose number the buffer decides.
     #[must_use]
     pub fn tail(&self) -> Option<(&Self, usize)> {

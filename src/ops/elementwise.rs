@@ -23,7 +23,7 @@ use crate::gpu::stream::{Binding, Dispatch};
 use crate::gpu::wgsl::Slot;
 use crate::profile::timed;
 use crate::shape::{Layout, Shape, Strides, broadcast_shapes, stored_bytes};
-use crate::tensor::Tensor;
+use crate::tensor::{Storage, Tensor};
 
 pub use table::*;
 
@@ -490,10 +490,10 @@ impl Launch<'_> {
     }
 
     /// The buffer of operand `i`, if it has one.
-    fn buffer(&self, i: usize) -> Option<&GpuBuffer> {
+    fn storage(&self, i: usize) -> Option<&Storage> {
         match (i, self.sources.get(i)) {
-            (OUT, _) => Some(self.out.gpu_buffer()),
-            (_, Some(Source::Tensor(tensor))) => Some(tensor.gpu_buffer()),
+            (OUT, _) => Some(self.out.storage()),
+            (_, Some(Source::Tensor(tensor))) => Some(tensor.storage()),
             _ => None,
         }
     }
@@ -505,7 +505,7 @@ impl Walk<ALL> for Launch<'_> {
     }
 
     fn size(&self, i: usize) -> Option<usize> {
-        self.buffer(i).map(|_| self.dtype(i).size())
+        self.storage(i).map(|_| self.dtype(i).size())
     }
 
     fn dispatch(&self, piece: &Piece<ALL>, count: usize) -> Result<()> {
@@ -542,13 +542,13 @@ impl Walk<ALL> for Launch<'_> {
         let mut offsets = [0; ALL];
         let mut bytes = 0;
         for i in 0..ALL {
-            let Some(buffer) = self.buffer(i) else { continue };
+            let Some(storage) = self.storage(i) else { continue };
             bytes += stored_bytes(&piece.shape, &piece.strides[i], dtypes[i].size());
             if i < OUT && !access[i].is_bound() {
                 continue;
             }
             let (start, size) = piece.window(i, dtypes[i].size(), caps);
-            bindings[i] = Some(Binding { buffer, offset: start, size });
+            bindings[i] = Some(Binding { storage, offset: start, size });
             let from_start = piece.offsets[i] - (start / dtypes[i].size() as u64) as isize;
             let in_quads = if i == OUT { store_flat } else { access[i] == Access::Contiguous };
             offsets[i] = if in_quads { from_start / 4 } else { from_start } as u32;

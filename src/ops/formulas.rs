@@ -13,12 +13,10 @@ use std::borrow::Cow;
 use naga::AddressSpace;
 use naga::keywords::wgsl::{BUILTIN_IDENTIFIERS, RESERVED};
 
-use crate::device::Device;
 use crate::dtype::{DType, Kind};
 use crate::error::{Error, Result};
 use crate::gpu::wgsl::OURS;
 use crate::kernel::compile::{on_deep_stack, parse};
-use crate::kernel::launch::none_on_cpu;
 use crate::kernel::source::{Source, unpaired, words};
 
 pub use elementwise::ElementwiseKernel;
@@ -241,14 +239,6 @@ fn try_types(functions: impl Fn(Number) -> Result<Source> + Send + Sync, kernel:
         }
         first.map_or(Ok(()), Err)
     })
-}
-
-/// Refuses a device that runs no kernels of users.
-fn check_device(kernel: &str, device: &Device) -> Result<()> {
-    match device {
-        Device::Cpu(_) => Err(none_on_cpu(kernel)),
-        Device::Gpu(_) => Ok(()),
-    }
 }
 
 #[cfg(test)]

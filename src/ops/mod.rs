@@ -17,6 +17,7 @@ pub(crate) mod pieces;
 pub mod reduce;
 pub mod rope;
 mod rows;
+mod shaders;
 pub mod softmax;
 pub mod take;
 pub mod views;

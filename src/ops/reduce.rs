@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::elementwise::native;
 use super::rows::{AXES, Reducer, Rows};
+use super::shaders::{Runner, grounded};
 use super::{Operand, Output, assign, check_axis, contiguous};
 use crate::device::Device;
 use crate::dtype::{DType, Kind, Scalar};
@@ -122,13 +123,13 @@ pub fn reduce(
         Device::Cpu(_) => on_cpu(reduction, x, axes, target)?,
         Device::Gpu(_) => {
             let in_order = matches!(reduction, Reduction::ArgMax | Reduction::ArgMin);
-            on_gpu(&reducer(reduction, x.dtype(), target.dtype(), length), in_order, x, axes, kept, target)?;
+            by_shader(&reducer(reduction, x.dtype(), target.dtype(), length), in_order, x, axes, kept, target)?;
         }
     }
     plan.output.finish()
 }
 
-/// Reduces x, which is on a GPU, by formulas of a user's to a result of this type.
+/// Reduces x by formulas of a user's to a result of this type.
 pub(super) fn reduce_by(
     reducer: &Reducer,
     name: &str,
@@ -146,7 +147,7 @@ pub(super) fn reduce_by(
         reducer.run_empty(&one)?;
         assign(&plan.target, (&one).into())?;
     } else {
-        on_gpu(reducer, false, x, &plan.axes, &plan.kept, &plan.target)?;
+        by_shader(reducer, false, &grounded(x), &plan.axes, &plan.kept, &grounded(&plan.target))?;
     }
     plan.output.finish()
 }
@@ -228,8 +229,16 @@ fn on_cpu(reduction: Reduction, x: &Tensor, axes: &[usize], out: &Tensor) -> Res
     unsafe { cpu::reduce(*device, reduction, x.view(), axes, out.view_mut()) }
 }
 
-fn on_gpu(reducer: &Reducer, in_order: bool, x: &Tensor, axes: &[usize], kept: &[usize], out: &Tensor) -> Result<()> {
-    let caps = x.gpu_buffer().context().caps();
+fn by_shader(
+    reducer: &Reducer,
+    in_order: bool,
+    x: &Tensor,
+    axes: &[usize],
+    kept: &[usize],
+    out: &Tensor,
+) -> Result<()> {
+    let runner = Runner::of(x);
+    let caps = runner.caps();
     let direct = rows(x.layout(), axes, kept, out.layout(), in_order);
     if let Some(rows) = direct.filter(|rows| rows.has_room(caps, x.dtype().size(), reducer.bytes)) {
         return reducer.run(x, &rows, out);
@@ -247,7 +256,7 @@ fn on_gpu(reducer: &Reducer, in_order: bool, x: &Tensor, axes: &[usize], kept: &
     }
     // The result has so many separate axes that a dense one has to come between.
     let result = Tensor::empty(x.device(), out.shape(), out.dtype(), &reducer.label)?;
-    on_gpu(reducer, in_order, &dense, axes, kept, &result)?;
+    by_shader(reducer, in_order, &dense, axes, kept, &result)?;
     assign(out, (&result).into())
 }
 

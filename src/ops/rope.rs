@@ -349,7 +349,7 @@ impl<'a> Rows<'a> {
             .operands
             .iter()
             .zip(windows)
-            .map(|(operand, (offset, size))| Some(Binding { buffer: operand.gpu_buffer(), offset, size }))
+            .map(|(operand, (offset, size))| Some(Binding { storage: operand.storage(), offset, size }))
             .collect();
         context.record(&Dispatch {
             label: NAME,

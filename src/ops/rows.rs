@@ -1,4 +1,4 @@
-//! Rows on a GPU: what reductions, softmax and norms share.
+//! Rows by shaders: what reductions, softmax and norms share on GPUs, and reductions by formulas everywhere.
 //!
 //! An operand is seen as rows: the axes that stay come first, the axis that is reduced last. Rows are handled in one of
 //! two ways. Those that the registers of a workgroup hold are loaded once, reduced, mapped and stored ([`Map`]). Others
@@ -12,14 +12,14 @@ use smallvec::SmallVec;
 
 use super::elementwise::dtype_module;
 use super::parts::{Window, halved, window};
+use super::shaders::{Runner, Work};
 use super::{assign, contiguous};
 use crate::device::caps::Caps;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::align_up;
-use crate::gpu::context::Context;
 use crate::gpu::pipeline::{Spec, lengths_param, shader_params, strides_param};
-use crate::gpu::stream::{Binding, Dispatch};
+use crate::gpu::stream::Binding;
 use crate::gpu::wgsl::Slot;
 use crate::shape::{Layout, Shape, Strides, merge_axes};
 use crate::tensor::Tensor;
@@ -437,14 +437,14 @@ impl Division {
 impl Reducer {
     /// Reduces rows of x to elements of `out`.
     pub(super) fn run(&self, x: &Tensor, rows: &Rows, out: &Tensor) -> Result<()> {
-        let context = x.gpu_buffer().context().clone();
-        let (part, length) = rows.fit(context.caps(), [x.dtype().size(), out.dtype().size(), 0], self.bytes);
+        let runner = Runner::of(x);
+        let (part, length) = rows.fit(runner.caps(), [x.dtype().size(), out.dtype().size(), 0], self.bytes);
         let kept = &rows.shape[rows.folded..];
         for (start, lengths) in blocks(kept, &part[rows.folded..]) {
             let whole: Shape = rows.shape[..rows.folded].iter().chain(&lengths).copied().collect();
             let begin: Shape = std::iter::repeat_n(0, rows.folded).chain(start.iter().copied()).collect();
             let block = rows.block(&begin, &whole, 0, rows.length);
-            self.run_block(&context, x, &block, &part[..rows.folded], length, Goal::Results(out))?;
+            self.run_block(&runner, x, &block, &part[..rows.folded], length, Goal::Results(out))?;
         }
         Ok(())
     }
@@ -452,14 +452,14 @@ impl Reducer {
     /// Reduces a block of rows, in parts of `folded` of the axes that are reduced too, and of `length` elements.
     fn run_block(
         &self,
-        context: &Context,
+        runner: &Runner,
         x: &Tensor,
         rows: &Rows,
         folded: &[usize],
         length: usize,
         goal: Goal<'_>,
     ) -> Result<()> {
-        let caps = context.caps();
+        let caps = runner.caps();
         let kept: usize = rows.shape[rows.folded..].iter().product();
         let fold_blocks = blocks(&rows.shape[..rows.folded], folded);
         let whole_fold: usize = rows.shape[..rows.folded].iter().product();
@@ -481,11 +481,11 @@ impl Reducer {
         }
         if parts == 1 {
             let (piece, division, _) = &launches[0];
-            return self.dispatch(context, x, piece, division, goal, 0);
+            return self.dispatch(runner, x, piece, division, goal, 0);
         }
         let partial = self.scratch(x, parts * kept)?;
         for (piece, division, first) in &launches {
-            self.dispatch(context, x, piece, division, Goal::Gathered(&partial), first * kept)?;
+            self.dispatch(runner, x, piece, division, Goal::Gathered(&partial), first * kept)?;
         }
         let mut results = rows.clone();
         results.shape.drain(..rows.folded);
@@ -499,7 +499,7 @@ impl Reducer {
                 strides.push(0);
             }
         }
-        self.combine(context, partial, &results, parts, goal)
+        self.combine(runner, partial, &results, parts, goal)
     }
 
     /// What a row without elements gives, as the one element of `out`.
@@ -507,7 +507,7 @@ impl Reducer {
         let strides = || SmallVec::from_elem(0, 1);
         let none = Rows::new(SmallVec::from_elem(1, 1), 0, [strides(), strides(), strides()], [0; 2], 1, [1; 2]);
         let gathered = self.scratch(out, 1)?;
-        self.combine(out.gpu_buffer().context(), gathered, &none, 0, Goal::Results(out))
+        self.combine(&Runner::of(out), gathered, &none, 0, Goal::Results(out))
     }
 
     /// Memory for what `count` rows gather.
@@ -517,7 +517,7 @@ impl Reducer {
 
     fn dispatch(
         &self,
-        context: &Context,
+        runner: &Runner,
         x: &Tensor,
         rows: &Rows,
         division: &Division,
@@ -526,9 +526,9 @@ impl Reducer {
     ) -> Result<()> {
         let access = rows.access(0);
         let variant = ReduceVariant { x: Some((x.dtype(), access)), out: goal.dtype(), lanes: division.lanes };
-        let pipeline = context.pipeline(variant.key(self), || variant.spec(self))?;
-        let from = rows.window(x, 0, context.caps());
-        let (to, out_offset, written) = target(rows, goal, first, division.splits * self.bytes, context.caps());
+        let caps = runner.caps();
+        let from = rows.window(x, 0, caps);
+        let (to, out_offset, written) = target(rows, goal, first, division.splits * self.bytes, caps);
         let params = Params {
             x_offset: from.offset as u32,
             out_offset,
@@ -537,28 +537,28 @@ impl Reducer {
             divisor: self.divisor,
             ..rows.params()
         };
-        context.record(&Dispatch {
+        let work = Work {
             label: &self.label,
-            pipeline: &pipeline,
             bindings: &[Some(from.binding), Some(to)],
             params: bytemuck::bytes_of(&params),
             groups: division.groups as u32,
             bytes: from.bytes + written,
             // Nobody knows the arithmetic of formulas.
             steps: if self.users.is_some() { 0 } else { (rows.count() * rows.length) as u64 },
-        })
+        };
+        runner.run(variant.key(self), || variant.spec(self), &work)
     }
 
     /// Combines `parts` partial results of each row.
     fn combine(
         &self,
-        context: &Context,
+        runner: &Runner,
         mut partial: Tensor,
         rows: &Rows,
         mut parts: usize,
         goal: Goal<'_>,
     ) -> Result<()> {
-        let (caps, count) = (context.caps(), rows.count());
+        let (caps, count) = (runner.caps(), rows.count());
         loop {
             let lanes = if count >= 32 {
                 Lanes::across(caps, count, 32, parts.div_ceil(MOST_PARTIALS / 2), 256)
@@ -570,7 +570,6 @@ impl Reducer {
             let next = if splits > 1 { Some(self.scratch(&partial, splits * count)?) } else { None };
             let goal = next.as_ref().map_or(goal, Goal::Gathered);
             let variant = ReduceVariant { x: None, out: goal.dtype(), lanes };
-            let pipeline = context.pipeline(variant.key(self), || variant.spec(self))?;
             let from = whole_binding(&partial);
             let (to, out_offset, written) = target(rows, goal, 0, splits * self.bytes, caps);
             let params = Params {
@@ -581,15 +580,15 @@ impl Reducer {
                 divisor: self.divisor,
                 ..rows.params()
             };
-            context.record(&Dispatch {
+            let work = Work {
                 label: &self.label,
-                pipeline: &pipeline,
                 bindings: &[Some(from), Some(to)],
                 params: bytemuck::bytes_of(&params),
                 groups: (count.div_ceil(lanes.rows()) * splits) as u32,
                 bytes: partial.stored_bytes() + written,
                 steps: 0,
-            })?;
+            };
+            runner.run(variant.key(self), || variant.spec(self), &work)?;
             match next {
                 None => return Ok(()),
                 Some(next) => (partial, parts) = (next, splits),
@@ -622,7 +621,7 @@ fn target<'a>(rows: &Rows, goal: Goal<'a>, first: usize, gathered: usize, caps: 
 }
 
 fn whole_binding(words: &Tensor) -> Binding<'_> {
-    Binding { buffer: words.gpu_buffer(), offset: 0, size: align_up(words.nbytes() as u64, 16) }
+    Binding { storage: words.storage(), offset: 0, size: align_up(words.nbytes() as u64, 16) }
 }
 
 /// What distinguishes the pipelines of a reduction.
@@ -726,8 +725,8 @@ const MOST_LANES: u32 = 1024;
 impl Map<'_> {
     /// Maps rows of x to rows of `out`.
     pub(super) fn run(&self, x: &Tensor, rows: &Rows, out: &Tensor) -> Result<()> {
-        let context = x.gpu_buffer().context().clone();
-        let caps = context.caps();
+        let runner = Runner::of(x);
+        let caps = runner.caps();
         let affine = self.affine.unwrap_or_default().map(|tensor| tensor.map_or(0, |tensor| tensor.dtype().size()));
         let sizes = [x.dtype().size(), out.dtype().size(), affine[0].max(affine[1])];
         let (part, length) = rows.fit(caps, sizes, self.reducer.bytes);
@@ -735,14 +734,14 @@ impl Map<'_> {
             let block = rows.block(&start, &lengths, 0, rows.length);
             let whole = if length == rows.length { Whole::of(caps, &block) } else { None };
             match whole {
-                Some(whole) => self.whole(&context, x, &block, out, &whole)?,
-                None => self.in_steps(&context, x, &block, out, length)?,
+                Some(whole) => self.whole(&runner, x, &block, out, &whole)?,
+                None => self.in_steps(&runner, x, &block, out, length)?,
             }
         }
         Ok(())
     }
 
-    fn whole(&self, context: &Context, x: &Tensor, rows: &Rows, out: &Tensor, whole: &Whole) -> Result<()> {
+    fn whole(&self, runner: &Runner, x: &Tensor, rows: &Rows, out: &Tensor, whole: &Whole) -> Result<()> {
         let step = whole.quads * whole.lanes.per_row as usize * 4;
         let variant = MapVariant {
             x: x.dtype(),
@@ -753,18 +752,18 @@ impl Map<'_> {
             whole: Some((whole.quads, whole.access == Access::Whole && rows.length == step)),
         };
         let groups = rows.count().div_ceil(whole.lanes.rows());
-        self.dispatch(context, &variant, [x, out], None, rows, [1, 0, groups])
+        self.dispatch(runner, &variant, [x, out], None, rows, [1, 0, groups])
     }
 
     /// Reduces, and maps in parts of at most `length` elements.
-    fn in_steps(&self, context: &Context, x: &Tensor, rows: &Rows, out: &Tensor, length: usize) -> Result<()> {
+    fn in_steps(&self, runner: &Runner, x: &Tensor, rows: &Rows, out: &Tensor, length: usize) -> Result<()> {
         let gathered = self.reducer.scratch(x, rows.count())?;
-        self.reducer.run_block(context, x, rows, &[], length, Goal::Gathered(&gathered))?;
+        self.reducer.run_block(runner, x, rows, &[], length, Goal::Gathered(&gathered))?;
         let none = Shape::from_elem(0, rows.shape.len());
         for from in (0..rows.length).step_by(length) {
             let piece = rows.block(&none, &rows.shape, from, length.min(rows.length - from));
             let access = piece.common_access();
-            let division = Division::of(context.caps(), &piece, access, usize::MAX);
+            let division = Division::of(runner.caps(), &piece, access, usize::MAX);
             let variant = MapVariant {
                 x: x.dtype(),
                 out: out.dtype(),
@@ -774,7 +773,7 @@ impl Map<'_> {
                 whole: None,
             };
             let numbers = [division.splits, division.chunk, division.groups];
-            self.dispatch(context, &variant, [x, out], Some(&gathered), &piece, numbers)?;
+            self.dispatch(runner, &variant, [x, out], Some(&gathered), &piece, numbers)?;
         }
         Ok(())
     }
@@ -796,15 +795,14 @@ impl Map<'_> {
 
     fn dispatch(
         &self,
-        context: &Context,
+        runner: &Runner,
         variant: &MapVariant,
         [x, out]: [&Tensor; 2],
         gathered: Option<&Tensor>,
         rows: &Rows,
         [splits, chunk, groups]: [usize; 3],
     ) -> Result<()> {
-        let caps = context.caps();
-        let pipeline = context.pipeline(variant.key(self), || variant.spec(self))?;
+        let caps = runner.caps();
         let [from, to] = [rows.window(x, 0, caps), rows.window(out, 1, caps)];
         let [weight, bias] = self.affine.unwrap_or_default();
         // The weights of these rows, seen from the one that the whole row begins with.
@@ -838,16 +836,16 @@ impl Map<'_> {
         }
         bindings.push(gathered.map(whole_binding));
         bindings.push(Some(to.binding));
-        context.record(&Dispatch {
+        let work = Work {
             label: &self.reducer.label,
-            pipeline: &pipeline,
             bindings: &bindings,
             params: bytemuck::bytes_of(&params),
             groups: groups as u32,
             bytes: from.bytes + weights + gathered.map_or(0, Tensor::stored_bytes) + to.bytes,
             // Where statistics were gathered before, the arithmetic was counted there.
             steps: if gathered.is_some() { 0 } else { (rows.count() * rows.length) as u64 },
-        })
+        };
+        runner.run(variant.key(self), || variant.spec(self), &work)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,6 +16,7 @@ use crate::cpu::simd::Level;
 use crate::device::select::{self, machine};
 use crate::device::{Device, placement};
 use crate::error::Error;
+use crate::kernel::launch;
 use crate::ops::work;
 use crate::profile::{Outcome, Session, Timing};
 use crate::shape::{Shape, show};
@@ -66,47 +68,34 @@ impl PyDevice {
         }
     }
 
-    /// What kernels are chosen by, as a set of words.
+    /// What kernels are chosen by, and what users' own may use, as a set of words.
     #[getter]
     fn features<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
-        let words: Vec<String> = match &self.0 {
-            Device::Cpu(_) => Level::available().into_iter().map(|level| format!("simd-{}", level.name())).collect(),
-            Device::Gpu(gpu) => [
-                (gpu.caps.subgroups, "subgroups"),
-                (gpu.caps.f16, "f16"),
-                (gpu.caps.cooperative, "coop"),
-                (gpu.caps.int64, "int64"),
-                (gpu.caps.float_atomics, "float-atomics"),
-                (gpu.caps.immediates, "immediates"),
-                (gpu.caps.timestamps, "timestamps"),
-                (gpu.caps.pipeline_cache, "pipeline-cache"),
-            ]
-            .into_iter()
-            .filter(|(have, _)| *have)
-            .map(|(_, word)| word.to_string())
-            .collect(),
+        let levels = match &self.0 {
+            Device::Cpu(_) => Level::available(),
+            Device::Gpu(_) => Vec::new(),
         };
-        PyFrozenSet::new(py, words)
+        let levels = levels.into_iter().map(|level| format!("simd-{}", level.name()));
+        PyFrozenSet::new(py, levels.chain(self.0.caps().words().map(Into::into)).collect::<Vec<_>>())
     }
 
     /// Numbers that kernels are chosen by: bytes of a binding, of a buffer and of workgroup memory, invocations of a
-    /// workgroup and of a subgroup; for the CPU device its threads.
+    /// workgroup and of a subgroup; for the CPU device its threads, and the others for users' kernels.
     #[getter]
     fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let limits = PyDict::new(py);
         match &self.0 {
             Device::Cpu(cpu) => limits.set_item("threads", cpu.threads())?,
-            Device::Gpu(gpu) => {
-                limits.set_item("binding", gpu.caps.binding)?;
-                limits.set_item("buffer", gpu.caps.buffer)?;
-                limits.set_item("shared", gpu.caps.shared)?;
-                limits.set_item("workgroup", gpu.caps.workgroup)?;
-                limits.set_item("groups", gpu.caps.groups)?;
-                limits.set_item("alignment", gpu.caps.alignment)?;
-                limits.set_item("subgroup_min", gpu.caps.subgroup_size.0)?;
-                limits.set_item("subgroup_max", gpu.caps.subgroup_size.1)?;
-            }
+            Device::Gpu(gpu) => limits.set_item("buffer", gpu.caps.buffer)?,
         }
+        let caps = self.0.caps();
+        limits.set_item("binding", caps.binding)?;
+        limits.set_item("shared", caps.shared)?;
+        limits.set_item("workgroup", caps.workgroup)?;
+        limits.set_item("groups", caps.groups)?;
+        limits.set_item("alignment", caps.alignment)?;
+        limits.set_item("subgroup_min", caps.subgroup_size.0)?;
+        limits.set_item("subgroup_max", caps.subgroup_size.1)?;
         Ok(limits)
     }
 
@@ -125,8 +114,8 @@ impl PyDevice {
     /// Examples
     /// --------
     /// >>> import gpukern as gk
-    /// >>> gk.get_device("cpu").with_caps("threads=1").limits
-    /// {'threads': 1}
+    /// >>> gk.get_device("cpu").with_caps("threads=1").limits["threads"]
+    /// 1
     fn with_caps(&self, py: Python<'_>, caps: &str) -> PyResult<Self> {
         enter(py, || self.0.with_caps(caps).map(Self))
     }
@@ -410,6 +399,27 @@ fn _set_float64_policy(policy: &str) -> PyResult<()> {
     Ok(super::arrays::set_float64_policy(policy)?)
 }
 
+/// Limits how long kernels run on the CPU device, in seconds.
+#[pyfunction]
+#[pyo3(signature = (seconds, /))]
+fn _set_kernel_timeout(seconds: Option<f64>) -> PyResult<()> {
+    let limit = seconds.map(|seconds| match Duration::try_from_secs_f64(seconds) {
+        Ok(limit) if !limit.is_zero() => Ok(limit),
+        _ => {
+            let message = format!("config.kernel_timeout is a number of seconds above 0, or None, not {seconds}");
+            Err(Error::Argument(message))
+        }
+    });
+    launch::set_timeout(limit.transpose()?);
+    Ok(())
+}
+
+/// The limit in force.
+#[pyfunction]
+fn _kernel_timeout() -> Option<f64> {
+    launch::timeout().map(|limit| limit.as_secs_f64())
+}
+
 /// A profile that is open.
 #[pyclass(frozen, module = "gpukern._native", name = "_Session")]
 struct PySession(Arc<Session>);
@@ -467,6 +477,8 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(_resolve, module)?,
         wrap_pyfunction!(_enable_context, module)?,
         wrap_pyfunction!(_set_float64_policy, module)?,
+        wrap_pyfunction!(_set_kernel_timeout, module)?,
+        wrap_pyfunction!(_kernel_timeout, module)?,
         wrap_pyfunction!(_profile, module)?,
         wrap_pyfunction!(_shutdown, module)?,
     ] {

@@ -101,7 +101,23 @@ impl Code {
     /// What is bound stays where it is and is writable where the kernel writes it; nobody else writes it meanwhile.
     #[expect(unsafe_code, reason = "compiled code works on memory of the caller's")]
     pub(crate) unsafe fn run(&self, name: &str, device: CpuDevice, bound: &[Bound], groups: [u32; 3]) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { run::run(self, name, device, bound, groups) }
+        let is_short = |(bound, least): (&Bound, &usize)| bound.bytes < *least;
+        let mut zeros = Vec::new();
+        let mut replaced = Vec::new();
+        let mut bound = bound;
+        if bound.iter().zip(&self.least).any(is_short) {
+            zeros = vec![0_u128; self.least.iter().max().copied().unwrap_or(0).div_ceil(16)];
+            replaced = bound.to_vec();
+            for (bound, least) in replaced.iter_mut().zip(&self.least) {
+                if bound.bytes < *least {
+                    bound.start = zeros.as_mut_ptr().cast();
+                }
+            }
+            bound = &replaced;
+        }
+        // SAFETY: the caller's promise. What is too short is only read where it says that it has nothing.
+        let result = unsafe { run::run(self, name, device, bound, groups) };
+        drop((zeros, replaced));
+        result
     }
 }

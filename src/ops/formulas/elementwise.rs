@@ -1,6 +1,6 @@
 //! A user's formula for each element: `z = a * x + y`, over shapes that broadcast.
 
-mod gpu;
+mod launch;
 
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
@@ -8,9 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{
-    Number, Variable, check_device, check_filled, check_names, check_text, refuse, title, titled, try_types, variables,
-};
+use super::{Number, Variable, check_filled, check_names, check_text, refuse, title, titled, try_types, variables};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -20,7 +18,7 @@ use crate::ops::elementwise::{Source as From, check_numbers, promote};
 use crate::ops::{Operand, Output, astype, result_layout};
 use crate::shape::{Layout, Shape, broadcast_shapes};
 use crate::tensor::Tensor;
-use gpu::Variant;
+use launch::Variant;
 
 /// The most variables of a kernel, inputs and outputs together.
 const VARIABLES: usize = 12;
@@ -171,7 +169,6 @@ impl ElementwiseKernel {
         let Some((device, _)) = first else {
             return Err(Error::Argument(format!("{title}: at least one input must be a tensor or an array")));
         };
-        check_device(&self.name, device)?;
         let common = self.common(&title, operands)?;
         let dtypes: SmallVec<[DType; 4]> = self.variables().map(|variable| variable.dtype.unwrap_or(common)).collect();
 
@@ -197,7 +194,7 @@ impl ElementwiseKernel {
                 .collect();
             let numbers: SmallVec<[Number; 4]> = dtypes.iter().map(|&dtype| Number::of(dtype)).collect();
             let results: SmallVec<[&Tensor; 4]> = targets.iter().map(|output| &output.target).collect();
-            gpu::launch(self, &sources, &numbers, &results)?;
+            launch::launch(self, &sources, &numbers, &results)?;
         }
         targets.into_iter().map(Output::finish).collect()
     }

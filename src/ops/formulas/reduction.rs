@@ -10,13 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustc_hash::FxHashMap;
 
 use super::{
-    ElementwiseKernel, Number, Variable, check_device, check_filled, check_names, check_text, title, titled, try_types,
-    variables,
+    ElementwiseKernel, Number, Variable, check_filled, check_names, check_text, title, titled, try_types, variables,
 };
-use crate::device::Device;
 use crate::dtype::{DType, Kind};
 use crate::error::Result;
-use crate::gpu::program::capabilities;
 use crate::gpu::wgsl::USERS;
 use crate::kernel::compile::{check, on_deep_stack, parse};
 use crate::kernel::source::Source;
@@ -130,13 +127,6 @@ impl ReductionKernel {
         out: Option<&Tensor>,
     ) -> Result<Tensor> {
         let title = title(&self.name);
-        let tensors = operands.iter().filter_map(|operand| match operand {
-            Operand::Tensor(tensor) => Some(*tensor),
-            Operand::Scalar(_) => None,
-        });
-        for tensor in tensors {
-            check_device(&self.name, tensor.device())?;
-        }
         let (x, mapped) = if let [Operand::Tensor(x)] = operands {
             (astype(x, self.inputs[0].dtype.unwrap_or(x.dtype()), false)?, None)
         } else {
@@ -170,9 +160,7 @@ impl ReductionKernel {
 
     /// What reduces x to results of this type on its device.
     fn reducer(&self, x: &Tensor, dtype: DType, mapped: bool) -> Result<Arc<Reducer>> {
-        let Device::Gpu(gpu) = x.device() else { unreachable!("the caller looked") };
-        let context = gpu.context()?;
-        let capabilities = capabilities(&context, false);
+        let capabilities = x.device().caps().wgsl(false);
         let key = (x.dtype(), capabilities.bits() << 1 | u64::from(mapped));
         let known = || self.reducers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reducer) = known().get(&key) {

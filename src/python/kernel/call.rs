@@ -15,10 +15,12 @@ use crate::kernel::grid::Size;
 use crate::kernel::reflect::{Access, Binding};
 use crate::kernel::types::Type;
 use crate::kernel::{Kernel, Value, launch};
+use crate::ops;
 use crate::python::call::{Any, chosen_device};
 use crate::python::enter;
 use crate::python::tensor::PyTensor;
 use crate::shape::Shape;
+use crate::tensor::Tensor;
 
 /// The names in a call that are no variables.
 const RESERVED: [&str; 6] = ["threads", "workgroups", "out", "device", "inplace", "bindings"];
@@ -194,7 +196,11 @@ impl<'k, 'py> Call<'k, 'py> {
                 return Ok(results);
             }
             let host = cpu()?;
-            results.into_iter().map(|result| result.to_host(host.clone())).collect()
+            let to_host = |result: Tensor| match result.device() {
+                Device::Gpu(_) => result.to_host(host.clone()),
+                Device::Cpu(_) => ops::contiguous(&result)?.to(&host),
+            };
+            results.into_iter().map(to_host).collect()
         })?;
         let mut objects = SmallVec::<[Bound<'py, PyAny>; 2]>::new();
         for (result, becomes) in results.into_iter().zip(returns) {

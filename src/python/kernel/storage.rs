@@ -17,7 +17,7 @@ use crate::python::arrays::{alias, as_array, descriptor, plain_array, to_array, 
 use crate::python::call::Any;
 use crate::python::tensor::{PyTensor, shape_argument};
 use crate::shape::checked_len;
-use crate::tensor::Tensor;
+use crate::tensor::{Storage, Tensor};
 
 /// What becomes of a variable that the kernel writes.
 pub(super) enum Return<'py> {
@@ -43,12 +43,12 @@ impl<'py> Return<'py> {
             Self::New if !as_array => Ok(Py::new(py, PyTensor(result))?.into_bound(py).into_any()),
             Self::New => to_array(py, &result, true),
             Self::InPlace(array) => {
-                py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, to_new_array(py, &result)?))?;
+                py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, read_array(py, &result)?))?;
                 Ok(array)
             }
             // No tensor holds structs.
             Self::Structs { shape, dtype, given, into } => {
-                let bytes = to_new_array(py, &result)?.call_method1("reshape", (-1,))?;
+                let bytes = read_array(py, &result)?.call_method1("reshape", (-1,))?;
                 let structs = bytes.call_method1("view", ("uint8",))?.call_method1("view", (dtype,))?;
                 let structs = structs.call_method1("reshape", (PyTuple::new(py, shape)?,))?;
                 let structs = match given {
@@ -60,6 +60,14 @@ impl<'py> Return<'py> {
                 Ok(array)
             }
         }
+    }
+}
+
+/// The elements of a result as an array, of the memory that they are in where the CPU sees it.
+fn read_array<'py>(py: Python<'py>, result: &Tensor) -> PyResult<Bound<'py, PyAny>> {
+    match result.storage() {
+        Storage::Host(_) => to_array(py, result, true),
+        Storage::Gpu(_) => to_new_array(py, result),
     }
 }
 

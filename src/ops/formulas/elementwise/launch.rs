@@ -1,4 +1,4 @@
-//! The launch of an elementwise kernel of a user's.
+//! The launch of an elementwise kernel of a user's, on any device.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,18 +9,16 @@ use super::{ElementwiseKernel, Number, VARIABLES, memory, refuse};
 use crate::device::caps::Caps;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::gpu::context::Context;
-use crate::gpu::memory::GpuBuffer;
-use crate::gpu::pipeline::{BindingKind, Pipeline, lengths_param, strides_param};
-use crate::gpu::program::compile_formulas;
-use crate::gpu::stream::{Binding, Bound, Launch, fold};
+use crate::gpu::pipeline::{BindingKind, lengths_param, strides_param};
+use crate::gpu::stream::{Binding, fold};
 use crate::gpu::wgsl::{Slot, USERS, assemble, imported, set_apart};
 use crate::kernel::Identity;
 use crate::kernel::source::Source;
 use crate::ops::elementwise::{Access, Source as From, dtype_module, store_module};
 use crate::ops::pieces::{Piece, Walk};
+use crate::ops::shaders::{Compiled, Runner, grounded, used};
 use crate::shape::Strides;
-use crate::tensor::Tensor;
+use crate::tensor::{Storage, Tensor};
 
 /// All variables and, behind them, the flat index, which steps through the elements as an operand does.
 const ALL: usize = VARIABLES + 1;
@@ -56,13 +54,13 @@ struct Stored {
 /// A launch under way: what stays the same for all of its pieces.
 struct Formula<'a> {
     kernel: &'a ElementwiseKernel,
-    context: &'a Arc<Context>,
+    runner: &'a Runner,
     sources: &'a [From<'a>],
     numbers: &'a [Number],
     outputs: &'a [&'a Tensor],
 }
 
-/// Records the kernel over all elements of its outputs, in as many dispatches as its bindings need. `numbers` are the
+/// Runs the kernel over all elements of its outputs, in as many dispatches as its bindings need. `numbers` are the
 /// types that the formula sees.
 pub(super) fn launch(
     kernel: &ElementwiseKernel,
@@ -70,8 +68,22 @@ pub(super) fn launch(
     numbers: &[Number],
     outputs: &[&Tensor],
 ) -> Result<()> {
+    let own: SmallVec<[Tensor; 2]> = outputs.iter().map(|output| grounded(output)).collect();
+    let outputs: &SmallVec<[&Tensor; 2]> = &own.iter().collect();
+    let own: SmallVec<[Option<Tensor>; 4]> = sources
+        .iter()
+        .map(|source| match source {
+            From::Tensor(tensor) => Some(grounded(tensor)),
+            From::Scalar(..) => None,
+        })
+        .collect();
+    let sources: &SmallVec<[From<'_>; 4]> = &sources
+        .iter()
+        .zip(&own)
+        .map(|(source, tensor)| tensor.as_ref().map_or(*source, From::Tensor))
+        .collect();
     let first = outputs[0];
-    let context = first.gpu_buffer().context();
+    let runner = &Runner::of(first);
     let shape = first.shape();
     let still: Strides = SmallVec::from_elem(0, shape.len());
     let mut steps = still.clone();
@@ -97,7 +109,7 @@ pub(super) fn launch(
     // Walk the first output in the order of its memory.
     let order = first.layout().dense_order().unwrap_or_else(|| (0..shape.len()).collect());
     let piece = Piece::whole(shape, &order, strides, offsets);
-    Formula { kernel, context, sources, numbers, outputs }.cut(&piece)
+    Formula { kernel, runner, sources, numbers, outputs }.cut(&piece)
 }
 
 impl Formula<'_> {
@@ -110,12 +122,13 @@ impl Formula<'_> {
         }
     }
 
-    /// The output that lies in this buffer.
-    fn output(&self, buffer: &GpuBuffer) -> Option<usize> {
-        self.outputs.iter().position(|output| std::ptr::eq(&raw const **output.gpu_buffer(), buffer))
+    /// The output that lies in the same buffer, which a GPU does not bind twice.
+    fn output(&self, tensor: &Tensor) -> Option<usize> {
+        let Storage::Gpu(buffer) = tensor.storage() else { return None };
+        self.outputs.iter().position(|output| Arc::ptr_eq(output.gpu_buffer(), buffer))
     }
 
-    fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+    fn compiled(&self, variant: &Variant) -> Result<Compiled> {
         let mut assembled = None;
         let identity = self.kernel.identity(variant, || {
             let source = variant.source(self.kernel, self.numbers)?;
@@ -123,29 +136,31 @@ impl Formula<'_> {
             assembled = Some(source);
             Ok(identity)
         })?;
-        self.context.program_pipeline(&(identity, false), || {
+        self.runner.kernel(identity, &self.kernel.name, || {
             let source = match assembled {
                 Some(source) => source,
                 None => variant.source(self.kernel, self.numbers)?,
             };
             let kinds = variant.kinds();
-            let most = self.context.limits().max_storage_buffers_per_shader_stage as usize;
-            if kinds.len() - 1 > most {
-                let message = format!(
-                    "it binds {} tensors, but {} takes at most {most}; put some together",
-                    kinds.len() - 1,
-                    self.context.device.id
-                );
-                return Err(refuse(&self.kernel.name, message));
+            if let Runner::Gpu(context) = self.runner {
+                let most = context.limits().max_storage_buffers_per_shader_stage as usize;
+                if kinds.len() - 1 > most {
+                    let message = format!(
+                        "it binds {} tensors, but {} takes at most {most}; put some together",
+                        kinds.len() - 1,
+                        context.device.id
+                    );
+                    return Err(refuse(&self.kernel.name, message));
+                }
             }
-            compile_formulas(self.context, &source, &self.kernel.name, &kinds)
+            Ok((source, kinds))
         })
     }
 }
 
 impl Walk<ALL> for Formula<'_> {
     fn caps(&self) -> &Caps {
-        self.context.caps()
+        self.runner.caps()
     }
 
     fn size(&self, i: usize) -> Option<usize> {
@@ -153,14 +168,14 @@ impl Walk<ALL> for Formula<'_> {
     }
 
     fn dispatch(&self, piece: &Piece<ALL>, count: usize) -> Result<()> {
-        let caps = self.context.caps();
+        let caps = self.runner.caps();
         let inputs = self.sources.len();
         let flat: SmallVec<[bool; 2]> = (0..self.outputs.len()).map(|i| piece.is_flat(inputs + i)).collect();
         // The last store of four writes past the end unless there is only padding.
         let whole = |i: usize| {
             let tensor = self.outputs[i];
             let end = (piece.offsets[inputs + i] + count as isize) as u64 * tensor.dtype().size() as u64;
-            count.is_multiple_of(4) || end >= tensor.gpu_buffer().used()
+            count.is_multiple_of(4) || end >= used(tensor)
         };
         let some_rest = (0..self.outputs.len()).any(|i| flat[i] && !whole(i));
         if some_rest && count > 4 && piece.shape.len() == 1 {
@@ -172,7 +187,7 @@ impl Walk<ALL> for Formula<'_> {
         let input = |i: usize| {
             let (access, output) = match self.sources[i] {
                 From::Scalar(..) => (Access::Scalar, 0),
-                From::Tensor(tensor) => match self.output(tensor.gpu_buffer()) {
+                From::Tensor(tensor) => match self.output(tensor) {
                     Some(output) => (Access::InPlace, output),
                     None if piece.is_flat(i) => (Access::Contiguous, 0),
                     None => (Access::Strided, 0),
@@ -184,7 +199,7 @@ impl Walk<ALL> for Formula<'_> {
         let quads: u32 = if count >= 1 << 18 { 4 } else { 1 };
         let workgroup = caps.workgroup_up_to(256);
         let variant = Variant { inputs: (0..inputs).map(input).collect(), outputs, workgroup, quads };
-        let pipeline = self.pipeline(&variant)?;
+        let compiled = self.compiled(&variant)?;
 
         let variables = inputs + self.outputs.len();
         let mut params: SmallVec<[u32; 64]> = SmallVec::new();
@@ -204,7 +219,7 @@ impl Walk<ALL> for Formula<'_> {
             if let (true, Some(tensor)) = (bound, self.tensor(i)) {
                 let element = tensor.dtype().size();
                 let (start, size) = piece.window(i, element, caps);
-                bindings.push(Binding { buffer: tensor.gpu_buffer(), offset: start, size });
+                bindings.push(Binding { storage: tensor.storage(), offset: start, size });
                 bytes += size;
                 let from_start = piece.offsets[i] - (start / element as u64) as isize;
                 offset = if in_quads { from_start / 4 } else { from_start } as u32;
@@ -215,17 +230,9 @@ impl Walk<ALL> for Formula<'_> {
         }
         params.extend([piece.offsets[INDEX] as u32, count as u32]);
         params.resize(params.len().next_multiple_of(4), 0);
-        let mut bound: SmallVec<[Bound<'_>; 5]> = SmallVec::new();
-        bound.push(Bound::Values(bytemuck::cast_slice(&params)));
-        bound.extend(bindings.into_iter().map(Bound::Buffer));
         let (x, y) = fold((count as u32).div_ceil(4).div_ceil(workgroup * quads), caps.groups);
-        self.context.record_launch(&Launch {
-            label: &self.kernel.name,
-            pipeline: &pipeline,
-            bound: &bound,
-            groups: [x, y, 1],
-            bytes,
-        })
+        let params = bytemuck::cast_slice(&params);
+        self.runner.launch(&compiled, &self.kernel.name, params, &bindings, [x, y, 1], bytes)
     }
 }
 
