@@ -7,7 +7,11 @@
 //!
 //! Nothing here knows of wgpu or Python.
 
+#[cfg(test)]
+mod check;
 mod emit;
+#[cfg(test)]
+mod interpret;
 mod ir;
 mod lower;
 mod math;
@@ -57,9 +61,10 @@ impl Code {
     ) -> std::result::Result<Self, Unsupported> {
         let body = lower::lower(module, info, !trusted)?;
         let lanes = lanes.unwrap_or(8);
-        let emitted = emit::emit(&body, lanes, level).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
-        let executable = run::Executable::new(&emitted.code)
-            .map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        let emitted =
+            emit::emit(&body, lanes, level).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        let executable =
+            run::Executable::new(&emitted.code).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
         Ok(Self {
             entry: executable.entry(),
             executable,
