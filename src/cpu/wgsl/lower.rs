@@ -27,7 +27,7 @@ mod types;
 use std::rc::Rc;
 
 use naga::valid::ModuleInfo;
-use naga::{AddressSpace, GlobalVariable, Handle, Module, Span, StorageAccess, TypeInner};
+use naga::{AddressSpace, Expression, GlobalVariable, Handle, Module, Span, StorageAccess, TypeInner};
 use rustc_hash::FxHashMap;
 
 use super::Unsupported;
@@ -56,6 +56,8 @@ const DEEPEST: usize = 1000;
 pub(super) fn lower(module: &Module, info: &ModuleInfo, checked: bool) -> Result<Body> {
     let types = Types::new(module);
     let facts = AllFacts::new(module, info, &types);
+    let entry = &module.entry_points[0];
+    let frame = Frame::new(&entry.function, info.get_entry_point(0), facts.entry_point.clone(), Vec::new());
     let mut lowering = Lowering {
         module,
         info,
@@ -65,8 +67,9 @@ pub(super) fn lower(module: &Module, info: &ModuleInfo, checked: bool) -> Result
         globals: Vec::new(),
         private: Private::default(),
         prologue: Block::new(),
+        constants: FxHashMap::default(),
         tables: FxHashMap::default(),
-        frame: Frame::default(),
+        frame,
         depth: 0,
         visited: 0,
     };
@@ -77,7 +80,7 @@ pub(super) fn lower(module: &Module, info: &ModuleInfo, checked: bool) -> Result
         variables: Vec::new(),
         labels: 0,
         statements,
-        workgroup_size: module.entry_points[0].workgroup_size,
+        workgroup_size: entry.workgroup_size,
         workgroup_memory,
         private_memory: lowering.private.highest,
         subgroups: false,
@@ -99,6 +102,7 @@ struct Lowering<'a> {
     private: Private,
     /// What comes before everything else.
     prologue: Block,
+    constants: FxHashMap<Handle<Expression>, Values>,
     /// Where constant arrays lie in private memory.
     tables: FxHashMap<Values, u32>,
     /// The function that is being lowered.
@@ -185,7 +189,7 @@ impl Lowering<'_> {
                 let pointer = self.allocate(&ty, self.facts.globals.contains(&handle))?;
                 let values = variable.init.map(|init| self.global_constant(init)).transpose()?;
                 self.build.open();
-                self.initialise(&pointer, values.as_ref())?;
+                self.initialise(&pointer, values.as_ref(), false)?;
                 let statements = self.build.close();
                 self.prologue.extend(statements);
                 Ok(pointer)

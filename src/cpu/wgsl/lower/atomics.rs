@@ -39,6 +39,7 @@ impl Lowering<'_> {
                 Atomic::CompareExchange(compare)
             }
         };
+        let result = result.filter(|result| self.frame.info[*result].ref_count > 0);
         let old = result.map(|result| (result, self.build.define(kind, Op::FromMemory)));
         let defined = old.map(|(_, old)| old);
         self.build.push(Statement::Atomic { place, kind, op, operand: Some(operand), old: defined });

@@ -13,8 +13,9 @@ pub(super) struct Builder {
     values: Vec<Definition>,
     variables: Vec<Kind>,
     labels: u32,
-    /// How many statements there are.
+    /// How many statements there are, and how many scalars they load and store.
     statements: usize,
+    parts: usize,
     constants: FxHashMap<(Kind, u64), Value>,
     builtins: FxHashMap<Builtin, Value>,
     lists: Vec<Block>,
@@ -24,7 +25,7 @@ pub(super) struct Builder {
 impl Builder {
     /// How much there is of what there is most.
     pub(super) fn size(&self) -> usize {
-        self.values.len().max(self.variables.len()).max(self.statements)
+        self.values.len().max(self.variables.len()).max(self.statements).max(self.parts / 4)
     }
 
     /// Puts everything into a body.
@@ -48,6 +49,9 @@ impl Builder {
         if let Some(list) = self.lists.last_mut()
             && !matches!(list.last(), Some(Statement::Break(_)))
         {
+            if let Statement::Load { parts, .. } | Statement::Store { parts, .. } = &statement {
+                self.parts += parts.len();
+            }
             list.push(statement);
             self.statements += 1;
         }

@@ -9,14 +9,14 @@ use rustc_hash::FxHashMap;
 use super::control::Targets;
 use super::expressions::Operand;
 use super::facts::Facts;
-use super::places::Pointer;
-use super::{DEEPEST, Lowering, Result, Values, unsupported};
+use super::places::{Pointer, check_size};
+use super::{DEEPEST, Lowering, Result, Unsupported, Values, unsupported};
 use crate::cpu::wgsl::ir::{Block, Builtin, Label, Statement, Value, Variable};
 
 /// A function while it is lowered for one of its calls.
-#[derive(Default)]
 pub(super) struct Frame<'a> {
-    function: Option<(&'a Function, &'a FunctionInfo)>,
+    pub(super) function: &'a Function,
+    pub(super) info: &'a FunctionInfo,
     pub(super) facts: Rc<Facts>,
     pub(super) arguments: Vec<Operand>,
     pub(super) locals: Vec<Rc<Pointer>>,
@@ -42,29 +42,31 @@ pub(super) enum Returned {
 }
 
 impl<'a> Frame<'a> {
-    fn new(function: &'a Function, info: &'a FunctionInfo, facts: Rc<Facts>, arguments: Vec<Operand>) -> Self {
+    pub(super) fn new(
+        function: &'a Function,
+        info: &'a FunctionInfo,
+        facts: Rc<Facts>,
+        arguments: Vec<Operand>,
+    ) -> Self {
         Self {
-            function: Some((function, info)),
+            function,
+            info,
             facts,
             arguments,
+            locals: Vec::new(),
             known: vec![None; function.expressions.len()],
-            ..Self::default()
+            spills: FxHashMap::default(),
+            targets: Targets::default(),
+            end: None,
+            result: Returned::default(),
         }
-    }
-
-    pub(super) fn function(&self) -> &'a Function {
-        self.function.expect("statements stand in functions").0
-    }
-
-    pub(super) fn info(&self) -> &'a FunctionInfo {
-        self.function.expect("statements stand in functions").1
     }
 }
 
 impl<'a> Lowering<'a> {
     /// All that an invocation does.
     pub(super) fn entry_point(&mut self) -> Result<Block> {
-        let function = &self.module.entry_points[0].function;
+        let function = self.frame.function;
         let mut arguments = Vec::with_capacity(function.arguments.len());
         for argument in &function.arguments {
             let mut values = Vec::new();
@@ -81,9 +83,8 @@ impl<'a> Lowering<'a> {
             }
             arguments.push(Operand::Values(values.into()));
         }
-        let facts = self.facts.functions[self.module.functions.len()].clone();
         self.build.open();
-        self.run(Frame::new(function, self.info.get_entry_point(0), facts, arguments), false)?;
+        self.run(Frame::new(function, self.frame.info, self.frame.facts.clone(), arguments), false)?;
         let statements = self.build.close();
         let mut all = std::mem::take(&mut self.prologue);
         all.extend(statements);
@@ -134,7 +135,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Lowers the body of a function, and tells what it returns.
+    /// Lowers the body of a function, and tells what it returns; `again` if it may run more than once.
     fn run(&mut self, frame: Frame<'a>, again: bool) -> Result<Values> {
         self.depth += 1;
         if self.depth > DEEPEST {
@@ -142,22 +143,20 @@ impl<'a> Lowering<'a> {
         }
         let outer = std::mem::replace(&mut self.frame, frame);
         let mark = self.private.mark();
-        let function = self.frame.function();
+        let function = self.frame.function;
         let facts = self.frame.facts.clone();
         if let (Some(result), false) = (&function.result, facts.returns_last) {
-            let kinds = self.types.get(result.ty)?.kinds();
-            let variables = kinds.into_iter().map(|kind| self.build.variable(kind)).collect();
+            let ty = self.types.get(result.ty)?;
+            check_size(&ty)?;
+            let variables = ty.kinds().into_iter().map(|kind| self.build.variable(kind)).collect();
             self.frame.result = Returned::Variables(variables);
         }
         for (handle, variable) in function.local_variables.iter() {
             let span = function.local_variables.get_span(handle);
-            let ty = self.types.get(variable.ty).map_err(|what| super::Unsupported::from(what).at(span))?;
+            let ty = self.types.get(variable.ty).map_err(|what| Unsupported::from(what).at(span))?;
             let pointer = self.allocate(&ty, facts.locals.contains(&handle)).map_err(|error| error.at(span))?;
             let values = variable.init.map(|init| self.values(init)).transpose()?;
-            // The entry point's variables are zero without being told.
-            if again || values.is_some() || matches!(pointer.root, super::places::Root::Memory(_)) {
-                self.initialise(&pointer, values.as_ref())?;
-            }
+            self.initialise(&pointer, values.as_ref(), again)?;
             self.frame.locals.push(Rc::new(pointer));
         }
         for spilled in &facts.spilled {

@@ -157,7 +157,7 @@ impl<'a> Lowering<'a> {
         self.target(true);
         let skips = has_continue(body);
         if skips {
-            let mut wanted = used(self.frame.function(), continuing);
+            let mut wanted = used(self.frame.function, continuing);
             wanted.extend(break_if);
             self.frame.targets.carries.push(Carry { wanted, taken: Vec::new() });
         }

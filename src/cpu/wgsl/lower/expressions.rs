@@ -6,9 +6,9 @@ use half::f16;
 use naga::{Arena, Expression, Handle, Literal, Range, SwizzleComponent, TypeInner};
 
 use super::facts::{by_choices, known_index};
-use super::places::Pointer;
+use super::places::{Pointer, check_size};
 use super::types::{Layout, Shape, Type};
-use super::{Lowering, Result, Values, unsupported};
+use super::{Lowering, Result, Values, math, unsupported};
 use crate::cpu::wgsl::ir::{Atomic, Binary, Kind, Op, Statement, Value};
 
 /// What an expression comes to.
@@ -23,7 +23,7 @@ impl Lowering<'_> {
     pub(super) fn emit(&mut self, range: Range<Expression>) -> Result<()> {
         for expression in range {
             self.visit()?;
-            let span = self.frame.function().expressions.get_span(expression);
+            let span = self.frame.function.expressions.get_span(expression);
             let operand = self.expression(expression).map_err(|error| error.at(span))?;
             self.bind(expression, operand).map_err(|error| error.at(span))?;
         }
@@ -39,6 +39,10 @@ impl Lowering<'_> {
             let pointer = self.spill(&ty, values)?;
             self.frame.spills.insert(expression, Rc::new(pointer));
         }
+        if let Operand::Values(values) = &operand {
+            // Large values are lists that are copied.
+            self.visited += values.len() / 16;
+        }
         self.carry(expression, &operand);
         self.frame.known[expression.index()] = Some(operand);
         Ok(())
@@ -49,7 +53,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn inner(&self, expression: Handle<Expression>) -> &TypeInner {
-        self.frame.info()[expression].ty.inner_with(&self.module.types)
+        self.frame.info[expression].ty.inner_with(&self.module.types)
     }
 
     /// The type of a value.
@@ -85,13 +89,16 @@ impl Lowering<'_> {
     }
 
     fn expression(&mut self, handle: Handle<Expression>) -> Result<Operand> {
-        let function = self.frame.function();
+        let function = self.frame.function;
         let values = match function.expressions[handle] {
             Expression::Literal(literal) => vec![self.literal(literal)?],
             Expression::Constant(constant) => {
                 return Ok(Operand::Values(self.global_constant(self.module.constants[constant].init)?));
             }
-            Expression::ZeroValue(ty) => return Ok(Operand::Values(self.zero(&*self.types.get(ty)?)?)),
+            Expression::ZeroValue(ty) => {
+                let ty = self.types.get(ty)?;
+                return Ok(Operand::Values(self.zero(&ty)?));
+            }
             Expression::Compose { ref components, .. } => {
                 let mut all = Vec::new();
                 for component in components {
@@ -148,7 +155,7 @@ impl Lowering<'_> {
                     arguments.push(self.values(argument)?);
                 }
                 let ty = self.inner(arg).clone();
-                super::math::lower(&mut self.build, fun, &ty, &arguments)?
+                math::lower(&mut self.build, fun, &ty, &arguments)?
             }
             Expression::As { expr, kind, convert } => self.converted(expr, kind, convert)?,
             Expression::ArrayLength(pointer) => {
@@ -193,16 +200,22 @@ impl Lowering<'_> {
     }
 
     pub(super) fn zero(&mut self, ty: &Type) -> Result<Values> {
-        super::places::check_size(ty)?;
+        check_size(ty)?;
         Ok(ty.kinds().into_iter().map(|kind| self.build.zero(kind)).collect())
     }
 
     /// A constant of the module's.
     pub(super) fn global_constant(&mut self, handle: Handle<Expression>) -> Result<Values> {
+        if let Some(values) = self.constants.get(&handle) {
+            return Ok(values.clone());
+        }
         let all: &Arena<Expression> = &self.module.global_expressions;
-        Ok(match all[handle] {
+        let values: Values = match all[handle] {
             Expression::Literal(literal) => [self.literal(literal)?].into(),
-            Expression::ZeroValue(ty) => self.zero(&*self.types.get(ty)?)?,
+            Expression::ZeroValue(ty) => {
+                let ty = self.types.get(ty)?;
+                self.zero(&ty)?
+            }
             Expression::Constant(constant) => self.global_constant(self.module.constants[constant].init)?,
             Expression::Compose { ref components, .. } => {
                 let mut values = Vec::new();
@@ -219,8 +232,10 @@ impl Lowering<'_> {
                 let vector = self.global_constant(vector)?;
                 swizzled(&vector, &pattern[..size as usize]).into()
             }
-            _ => return unsupported("a constant of this kind").map_err(|error| error.at(all.get_span(handle))),
-        })
+            _ => return unsupported("a constant of this kind"),
+        };
+        self.constants.insert(handle, values.clone());
+        Ok(values)
     }
 
     /// An element or a member whose number is known.

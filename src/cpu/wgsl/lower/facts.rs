@@ -23,24 +23,26 @@ pub(super) struct Facts {
     pub(super) returns_last: bool,
 }
 
-/// The facts of all functions, then of the entry point, and private variables that are indexed by what is not known.
+/// The facts of all functions, and private variables that are indexed by what is not known.
 pub(super) struct AllFacts {
     pub(super) functions: Vec<Rc<Facts>>,
+    pub(super) entry_point: Rc<Facts>,
     pub(super) globals: BTreeSet<Handle<GlobalVariable>>,
 }
 
 impl AllFacts {
     pub(super) fn new(module: &Module, info: &ModuleInfo, types: &Types) -> Self {
-        let mut all = Self { functions: Vec::new(), globals: BTreeSet::new() };
+        let mut all = Self { functions: Vec::new(), entry_point: Rc::default(), globals: BTreeSet::new() };
         // Functions come before those that call them.
         for (handle, function) in module.functions.iter() {
-            all.add(module, function, &info[handle], types);
+            let facts = all.of(module, function, &info[handle], types);
+            all.functions.push(facts);
         }
-        all.add(module, &module.entry_points[0].function, info.get_entry_point(0), types);
+        all.entry_point = all.of(module, &module.entry_points[0].function, info.get_entry_point(0), types);
         all
     }
 
-    fn add(&mut self, module: &Module, function: &Function, info: &FunctionInfo, types: &Types) {
+    fn of(&mut self, module: &Module, function: &Function, info: &FunctionInfo, types: &Types) -> Rc<Facts> {
         let mut facts = Facts::default();
         for (_, expression) in function.expressions.iter() {
             let Expression::Access { base, index } = *expression else { continue };
@@ -65,8 +67,8 @@ impl AllFacts {
             Statement::Return { .. } => returns += 1,
             _ => {}
         });
-        facts.returns_last = returns == 0 || returns == 1 && ends_in_return(&function.body);
-        self.functions.push(Rc::new(facts));
+        facts.returns_last = returns == 1 && ends_in_return(&function.body);
+        Rc::new(facts)
     }
 
     /// Notes that what the pointer leads to is indexed by what is not known.

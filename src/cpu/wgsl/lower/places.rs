@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::types::{Layout, Shape, Type};
 use super::{Lowering, Result, Values, unsupported};
-use crate::cpu::wgsl::ir::{Count, Kind, Memory, Op, Part, Place, Statement, Step, Unary, Value, Variable};
+use crate::cpu::wgsl::ir::{Count, Format, Kind, Memory, Op, Part, Place, Statement, Step, Unary, Value, Variable};
 
 /// The most scalars that are loaded or stored at once.
 const LARGEST: usize = 1 << 16;
@@ -12,8 +12,8 @@ const LARGEST: usize = 1 << 16;
 /// Variables of more scalars lie in memory.
 const FEW: usize = 256;
 
-/// The most bytes of private memory.
-const PRIVATE: u64 = 1 << 30;
+/// The most bytes of private memory that an invocation needs.
+const PRIVATE: u64 = 1 << 20;
 
 /// Where something is. It is known but for the indices.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub(super) struct Private {
 impl Private {
     fn allocate(&mut self, ty: &Type) -> Result<u32> {
         if ty.packed > PRIVATE || u64::from(self.top) + ty.packed > PRIVATE {
-            return unsupported("variables of this size");
+            return unsupported("more than 1 MiB of variables for each invocation");
         }
         let offset = self.top;
         self.top = (offset + ty.packed as u32).next_multiple_of(8);
@@ -91,24 +91,25 @@ impl Lowering<'_> {
         Ok(Pointer::memory(Memory::Private, offset, ty.clone()))
     }
 
-    /// Gives a new variable its first value, or zero.
-    pub(super) fn initialise(&mut self, pointer: &Pointer, values: Option<&Values>) -> Result<()> {
-        let values = values.filter(|values| values.iter().any(|value| self.build.known(*value) != Some(0)));
+    /// Gives a new variable its first value, or zero; `again` if what it had before may be left there.
+    pub(super) fn initialise(&mut self, pointer: &Pointer, values: Option<&Values>, again: bool) -> Result<()> {
         match (values, &pointer.root) {
-            (Some(values), _) => self.store(pointer, values),
-            (None, Root::Variables(variables)) => {
+            (Some(values), _) => self.store(pointer, values)?,
+            (None, Root::Variables(variables)) if again => {
                 for (variable, kind) in variables.iter().zip(pointer.ty.kinds()) {
                     let zero = self.build.zero(kind);
                     self.build.set(*variable, zero);
                 }
-                Ok(())
             }
-            (None, Root::Memory(_)) => {
-                let size = pointer.ty.packed as u32;
-                self.build.push(Statement::Clear { offset: pointer.offset, size });
-                Ok(())
-            }
+            (None, Root::Variables(_)) => {}
+            (None, Root::Memory(_)) => self.clear(pointer),
         }
+        Ok(())
+    }
+
+    /// Makes a variable in private memory zero.
+    fn clear(&mut self, pointer: &Pointer) {
+        self.build.push(Statement::Clear { offset: pointer.offset, size: pointer.ty.packed as u32 });
     }
 
     /// An array in private memory that holds the values, to be indexed there.
@@ -126,7 +127,7 @@ impl Lowering<'_> {
         self.private.kept = self.private.top;
         self.tables.insert(values.clone(), pointer.offset);
         self.build.open();
-        self.initialise(&pointer, Some(values))?;
+        self.store(&pointer, values)?;
         let stores = self.build.close();
         self.prologue.extend(stores);
         Ok(pointer)
@@ -186,7 +187,7 @@ impl Lowering<'_> {
     fn parts(&mut self, memory: Memory, ty: &Type) -> Result<Vec<Part>> {
         check_size(ty)?;
         let formats = ty.formats(layout(memory));
-        let part = |(offset, format): (u32, crate::cpu::wgsl::ir::Format)| Part {
+        let part = |(offset, format): (u32, Format)| Part {
             offset,
             format,
             value: self.build.define(format.kind(), Op::FromMemory),
@@ -223,6 +224,11 @@ impl Lowering<'_> {
             Root::Variables(variables) => {
                 let some = &variables[pointer.offset as usize..];
                 some.iter().zip(values.iter()).for_each(|(variable, value)| self.build.set(*variable, *value));
+            }
+            Root::Memory(Memory::Private)
+                if pointer.steps.is_empty() && values.iter().all(|value| self.build.known(*value) == Some(0)) =>
+            {
+                self.clear(pointer);
             }
             Root::Memory(memory) => {
                 check_size(&pointer.ty)?;

@@ -1,6 +1,10 @@
 //! Kernels in WGSL, lowered, interpreted, and compared with plain Rust.
 
 mod control;
+mod math;
+mod memory;
+mod refused;
+mod together;
 
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
@@ -37,18 +41,18 @@ fn run(source: &str, buffers: &mut [Vec<u8>]) {
 }
 
 trait Word: Copy {
-    fn bytes(self) -> Vec<u8>;
-    fn from(bytes: &[u8]) -> Self;
+    fn to_bytes(self) -> Vec<u8>;
+    fn of_bytes(bytes: &[u8]) -> Self;
 }
 
 macro_rules! words {
     ($($ty:ty),*) => {$(
         impl Word for $ty {
-            fn bytes(self) -> Vec<u8> {
+            fn to_bytes(self) -> Vec<u8> {
                 self.to_le_bytes().to_vec()
             }
 
-            fn from(bytes: &[u8]) -> Self {
+            fn of_bytes(bytes: &[u8]) -> Self {
                 Self::from_le_bytes(bytes.try_into().unwrap())
             }
         }
@@ -58,11 +62,11 @@ macro_rules! words {
 words!(u8, i32, u32, f32, i64, u64, f64, half::f16);
 
 fn bytes<T: Word>(words: &[T]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.bytes()).collect()
+    words.iter().flat_map(|word| word.to_bytes()).collect()
 }
 
 fn words<T: Word>(bytes: &[u8]) -> Vec<T> {
-    bytes.chunks_exact(size_of::<T>()).map(T::from).collect()
+    bytes.chunks_exact(size_of::<T>()).map(T::of_bytes).collect()
 }
 
 /// What a kernel of one invocation puts into `result`, of which it is the body. Its operands are in `x`.
