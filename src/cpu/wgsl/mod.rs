@@ -7,7 +7,11 @@
 //!
 //! Nothing here knows of wgpu or Python.
 
+#[cfg(test)]
+mod check;
 mod emit;
+#[cfg(test)]
+mod interpret;
 mod ir;
 mod liveness;
 mod lower;
