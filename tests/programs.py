@@ -918,7 +918,10 @@ class Generator:
         if isinstance(ty, str) and self.chance(0.7):
             sign, word = self.pick([("&&", "and"), ("||", "or")])
             return self.apply(f"({{0}} {sign} {{1}})", f"({{0}} {word} {{1}})", ty, a, b)
-        sign, function = self.pick([("&", "and_"), ("|", "or_"), ("==", "eq"), ("!=", "ne")])
+        ways = [("==", "eq"), ("!=", "ne")]
+        if not self.options.portable:  # GLSL has no & and | of vectors of bools, and naga writes them.
+            ways += [("&", "and_"), ("|", "or_")]
+        sign, function = self.pick(ways)
         return self.apply(f"({{0}} {sign} {{1}})", f"operator.{function}", ty, a, b)
 
     # Calls
@@ -1034,7 +1037,7 @@ class Generator:
         uniform = self.uniform and self.chance(0.3)
         with self.uniformly(uniform or self.only_uniform):
             value = self.fitted(ty)
-        if value.constant and isinstance(ty, Vector):
+        if value.constant and not isinstance(ty, str):
             value = self.runtime(ty)  # naga fails on `let v = vec2(1u, 2u);` and `v[0u]` beside an `override`.
         name = self.name("c")
         annotation = f": {ty}" if self.chance(0.2) else ""
