@@ -1273,11 +1273,11 @@ class Generator:
         """`while`."""
         uniform = self.uniform and self.chance(0.5)
         with self.uniformly(uniform or self.only_uniform):
-            most, bound = self.trips()
+            most, _ = self.trips()
             condition = self.expression("bool", 2)
         n = self.name("w")
         counter = Variable(n, "u32", parent=n, uniform=uniform)
-        sign, word = self.pick([("&&", "and"), ("||", "or")])
+        sign = self.pick(("&&", "||"))
         limit = f"{most}u" if sign == "&&" else "2u"
         test = f"({condition.wgsl} && {n} < {limit})", f"({condition.python} and {n}[0] < {limit[:-1]})"
         if sign == "||":
@@ -1542,7 +1542,7 @@ class Generator:
         for _ in range(self.random.randint(1, 3)):
             ty, name = self.any_type(), self.name("private_")
             self.privates.append(Variable(name, ty, name, writable=True, pointer=f"&{name}", space="private"))
-            plain = ty if isinstance(ty, str) or isinstance(ty, Vector) and ty.kind != "bool" else None
+            plain = ty if kind_of(ty) not in (None, "bool") or ty == "bool" else None
             value = self.literal(ty) if plain and self.chance(0.6) else None
             self.firsts[name] = value
 
