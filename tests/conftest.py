@@ -96,6 +96,17 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in capped]
 
 
+def elsewhere():
+    """A device that is none of the variants."""
+    cpu = gk.get_device("cpu")
+    return cpu.with_caps(f"threads={cpu.limits['threads'] + 1}")
+
+
+def lowered(device, caps):
+    """A GPU with less. The CPU device has no such words."""
+    return device if device.backend == "cpu" else device.with_caps(caps)
+
+
 def _is_capped_gpu(item):
     return item.callspec.params["device"] in set(CAPPED_GPUS) - set(GPUS)
 
@@ -109,6 +120,12 @@ def capped_gpu(request):
 @pytest.fixture(scope="session", params=[*GPUS, Variant("cpu")], ids=str)
 def plain_device(request):
     """Every device as it is."""
+    return request.param.device
+
+
+@pytest.fixture(scope="session", params=GPUS + CPUS, ids=str)
+def any_device(request):
+    """Every GPU as it is, and the CPU at each SIMD level."""
     return request.param.device
 
 

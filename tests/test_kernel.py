@@ -1,4 +1,4 @@
-"""Users' kernels: what WGSL means comes out, on every GPU variant, whatever a kernel is made of.
+"""Users' kernels: what WGSL means comes out, on every device variant, whatever a kernel is made of.
 
 How variables are given is tested in test_kernel_arguments.py, grids and order in test_kernel_engine.py. Workgroups
 have 16 invocations at most, since one of the variants has no larger ones.
@@ -20,7 +20,7 @@ WGSL = {"f32": FLOAT32, "i32": INT32, "u32": UINT32}
 
 
 @pytest.mark.parametrize("ty", WGSL)
-def test_scalars_and_vectors(capped_gpu, ty):
+def test_scalars_and_vectors(device, ty):
     """Three numbers lie in memory as four."""
     kernel = gk.Kernel("""
         alias T = f32;
@@ -40,7 +40,7 @@ def test_scalars_and_vectors(capped_gpu, ty):
     """).specialize(T=WGSL[ty])
     x1, x2, x3 = (small(WGSL[ty], shape) for shape in ((21,), (21, 2), (21, 3)))
     new = {"y2": x2.shape, "y3": x3.shape, "y4": (21, 4)}
-    results = kernel(x1=x1, x2=x2, x3=x3, out=new, threads=21, device=capped_gpu)
+    results = kernel(x1=x1, x2=x2, x3=x3, out=new, threads=21, device=device)
     assert results._fields == ("y2", "y3", "y4")
     assert_same(results.y2, x2[:, ::-1] + x1[:, None])
     assert_same(results.y3, x3[:, [2, 0, 1]] * x1[:, None])
@@ -51,7 +51,7 @@ MATRICES = [(columns, rows) for columns in (2, 3, 4) for rows in (2, 3, 4)]
 
 
 @pytest.mark.parametrize("space", ["uniform", "storage, read"])
-def test_every_matrix(capped_gpu, space):
+def test_every_matrix(device, space):
     """An array has columns where WGSL has them in memory: m[c][r] is array[c, r], and m * v is v @ array."""
     fields, lines, at = [], [], 0
     for columns, rows in MATRICES:
@@ -67,16 +67,16 @@ def test_every_matrix(capped_gpu, space):
     """)
     given = {f"m{columns}{rows}": small(FLOAT32, (columns, rows), columns * rows) for columns, rows in MATRICES}
     want = np.concatenate([np.arange(1, len(m) + 1, dtype=np.float32) @ m for m in given.values()])
-    assert_same(kernel(s=given, out={"y": at}, threads=1, device=capped_gpu), want)
+    assert_same(kernel(s=given, out={"y": at}, threads=1, device=device), want)
     # Other memory orders are the same arrays.
     fortran = {name: np.asfortranarray(m) for name, m in given.items()}
-    assert_same(kernel(s=fortran, out={"y": at}, threads=1, device=capped_gpu), want)
+    assert_same(kernel(s=fortran, out={"y": at}, threads=1, device=device), want)
     lists = {name: m.tolist() for name, m in given.items()}
-    assert_same(kernel(s=lists, out={"y": at}, threads=1, device=capped_gpu), want)
+    assert_same(kernel(s=lists, out={"y": at}, threads=1, device=device), want)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(2, 2), (3, 3), (4, 4), (2, 3), (3, 2), (4, 3)])
-def test_arrays_of_matrices(gpu, columns, rows):
+def test_arrays_of_matrices(any_device, columns, rows):
     kernel = gk.Kernel(f"""
         @group(0) @binding(0) var<uniform> by: mat{columns}x{rows}<f32>;
         @group(0) @binding(1) var<storage, read> x: array<mat{columns}x{rows}<f32>>;
@@ -86,7 +86,7 @@ def test_arrays_of_matrices(gpu, columns, rows):
         }}
     """)
     x, by = small(FLOAT32, (7, columns, rows)), small(FLOAT32, (columns, rows), 1)
-    y = kernel(x=x, by=by, out={"y": (7, rows, columns)}, threads=7, device=gpu)
+    y = kernel(x=x, by=by, out={"y": (7, rows, columns)}, threads=7, device=any_device)
     assert_same(y, (x + by).transpose(0, 2, 1).copy())
 
 
@@ -165,7 +165,7 @@ def reordered(dtype):
 
 
 @pytest.mark.parametrize("layout", ["packed", "aligned", "reordered", "as in WGSL"])
-def test_arrays_of_structs(capped_gpu, layout):
+def test_arrays_of_structs(device, layout):
     """Fields are found by their names, wherever they are. What comes back has the dtype that was given."""
     kernel = gk.Kernel(STRUCTS)
     dtype = {
@@ -178,7 +178,7 @@ def test_arrays_of_structs(capped_gpu, layout):
     array = np.zeros(plain.shape, dtype)
     _assign(array, plain)
     before = array.copy()
-    result = kernel(all=array, threads=array.size, device=capped_gpu)
+    result = kernel(all=array, threads=array.size, device=device)
     assert_same_fields(array, before)
     want = np.zeros(plain.shape, dtype)
     _assign(want, moved(plain))
@@ -209,17 +209,17 @@ def test_structs_lie_as_wgsl_says():
     assert inner.itemsize == 32
 
 
-def test_structs_in_place_and_of_other_shapes(gpu):
+def test_structs_in_place_and_of_other_shapes(any_device):
     kernel = gk.Kernel(STRUCTS)
     array = particles(shape=(2, 3))
     want = moved(array)
-    assert_same_fields(kernel(all=array[:, ::-1], threads=6, device=gpu), want[:, ::-1])
-    result = kernel(all=array, threads=6, device=gpu, inplace=True)
+    assert_same_fields(kernel(all=array[:, ::-1], threads=6, device=any_device), want[:, ::-1])
+    result = kernel(all=array, threads=6, device=any_device, inplace=True)
     assert result is array
     assert_same_fields(array, want)
 
 
-def test_structs_that_a_call_makes(gpu):
+def test_structs_that_a_call_makes(any_device):
     kernel = gk.Kernel("""
         struct S { a: vec3<f32>, n: u32 }
         @group(0) @binding(0) var<storage, read_write> y: array<S>;
@@ -227,12 +227,12 @@ def test_structs_that_a_call_makes(gpu):
             if (id.x < arrayLength(&y)) { y[id.x].n = id.x; y[id.x].a.y = 1.0; }
         }
     """)
-    own = kernel(out={"y": 5}, threads=5, device=gpu)
+    own = kernel(out={"y": 5}, threads=5, device=any_device)
     assert own.dtype == kernel.bindings["y"].dtype
     assert own["n"].tolist() == [0, 1, 2, 3, 4]
     assert own["a"].tolist() == [[0, 1, 0]] * 5
     dtype = np.dtype([("n", "u4"), ("a", "f4", 3)])
-    other = kernel(out={"y": ((5, 1), dtype)}, threads=5, device=gpu)
+    other = kernel(out={"y": ((5, 1), dtype)}, threads=5, device=any_device)
     assert other.dtype == dtype
     assert other["n"].tolist() == [[0], [1], [2], [3], [4]]
 
@@ -255,35 +255,35 @@ def counted(dtype=(("n", "u4"), ("a", "f4"), ("v", "f4", 3)), count=3):
     return array, want
 
 
-def test_structs_of_any_byte_order(gpu):
+def test_structs_of_any_byte_order(any_device):
     array, want = counted([("n", ">u4"), ("v", ">f4", 3), ("a", "<f4")])
-    assert_same_fields(gk.Kernel(COUNTED)(s=array, threads=3, device=gpu), want)
-    assert gk.Kernel(COUNTED)(s=array, threads=3, inplace=True, device=gpu) is array
+    assert_same_fields(gk.Kernel(COUNTED)(s=array, threads=3, device=any_device), want)
+    assert gk.Kernel(COUNTED)(s=array, threads=3, inplace=True, device=any_device) is array
     assert_same_fields(array, want)
 
 
-def test_lists_of_structs(gpu):
+def test_lists_of_structs(any_device):
     """Of dicts, or of structured scalars. Results have the dtype that lies as WGSL says."""
     kernel = gk.Kernel(COUNTED)
     array, want = counted()
     dicts = [{"n": i, "a": 0, "v": [0, 10, 0]} for i in range(3)]
     for given_ in (dicts, list(array), [dicts[0], array[1], dicts[2]]):
-        result = kernel(s=given_, threads=3, device=gpu)
+        result = kernel(s=given_, threads=3, device=any_device)
         assert result.dtype == kernel.bindings["s"].dtype
         assert all(result[name].tolist() == want[name].tolist() for name in "nav")
 
 
-def test_one_struct_for_an_array(gpu):
+def test_one_struct_for_an_array(any_device):
     """As a number is an array of one element."""
     array, want = counted()
-    result = gk.Kernel(COUNTED)(s=array[2], threads=1, device=gpu)
+    result = gk.Kernel(COUNTED)(s=array[2], threads=1, device=any_device)
     assert result["a"] == want["a"][2]
-    assert gk.Kernel(COUNTED)(s=array[2:].reshape(()), threads=1, device=gpu)["a"] == want["a"][2]
+    assert gk.Kernel(COUNTED)(s=array[2:].reshape(()), threads=1, device=any_device)["a"] == want["a"][2]
 
 
-def test_no_structs(gpu):
+def test_no_structs(any_device):
     """Where nothing runs."""
-    result = gk.Kernel(COUNTED)(s=counted()[0][:0], threads=0, device=gpu)
+    result = gk.Kernel(COUNTED)(s=counted()[0][:0], threads=0, device=any_device)
     assert result.shape == (0,)
 
 
@@ -298,9 +298,9 @@ def test_no_structs(gpu):
     ],
     ids=str,
 )
-def test_structs_that_do_not_fit(gpu, dtype, words):
+def test_structs_that_do_not_fit(any_device, dtype, words):
     with pytest.raises(gk.KernelError, match=words):
-        gk.Kernel(COUNTED)(s=np.zeros(3, dtype), threads=3, device=gpu)
+        gk.Kernel(COUNTED)(s=np.zeros(3, dtype), threads=3, device=any_device)
 
 
 # Types with the dtype and shape of their elements. What stands in uniforms has strides of 16 bytes.
@@ -358,7 +358,7 @@ def bits(array):
 
 @settings(max_examples=8)
 @given(fields=structs, data=st.data())
-def test_random_structs(gpu, fields, data):
+def test_random_structs(any_device, fields, data):
     """Every number of a struct is where the kernel looks for it, and where the kernel puts it."""
     struct = Struct(fields, "S")
     count = len(struct.numbers)
@@ -379,7 +379,7 @@ def test_random_structs(gpu, fields, data):
     chosen = data.draw(st.sampled_from([dtype, reordered(dtype), kernel.bindings["x"].dtype]))
     given_ = np.zeros(5, chosen)
     _assign(given_, array)
-    result = kernel(x=given_, out={"y": (5, count)}, threads=5, device=gpu)
+    result = kernel(x=given_, out={"y": (5, count)}, threads=5, device=any_device)
     assert_same(result.y, bits(array))
     want = given_.copy()
     want[1] = want[0]
@@ -388,7 +388,7 @@ def test_random_structs(gpu, fields, data):
 
 @settings(max_examples=8)
 @given(fields=st.lists(wide_leaves, min_size=1, max_size=6), as_dict=st.booleans())
-def test_random_uniforms(gpu, fields, as_dict):
+def test_random_uniforms(any_device, fields, as_dict):
     struct = Struct(fields, "S")
     reads = "\n".join(f"y[{i}] = bitcast<u32>(s{at});" for i, at in enumerate(struct.numbers))
     kernel = gk.Kernel(f"""
@@ -399,7 +399,7 @@ def test_random_uniforms(gpu, fields, as_dict):
     """)
     scalar = particles(np.dtype(struct.dtype), ())
     value = {name: scalar[name].tolist() for name in scalar.dtype.names} if as_dict else scalar
-    y = kernel(s=value, out={"y": len(struct.numbers)}, threads=1, device=gpu)
+    y = kernel(s=value, out={"y": len(struct.numbers)}, threads=1, device=any_device)
     assert_same(y, bits(scalar.reshape(1))[0])
 
 
@@ -424,21 +424,21 @@ SETTINGS = np.dtype(
 )
 
 
-def test_uniforms(capped_gpu):
+def test_uniforms(device):
     """As dicts of anything that is a number or a sequence, and as structured scalars, whatever their layout."""
     kernel = gk.Kernel(UNIFORM)
     want = np.float32([1.5, 4, -6, 11, 12, 27, 99])
     lights = [{"place": [7, 8, 9], "power": 0}, {"place": (10, 11, 12), "power": np.float64(12)}]
     given_ = {"a": 1.5, "b": [2, 3, 4], "c": (5, -6), "lights": lights, "last": np.int64(99)}
     given_["table"] = np.arange(20, 28).reshape(2, 4)
-    assert_same(kernel(s=given_, out={"y": 7}, threads=1, device=capped_gpu), want)
+    assert_same(kernel(s=given_, out={"y": 7}, threads=1, device=device), want)
     scalar = np.zeros((), SETTINGS)
     for name in ("a", "b", "c", "last", "table"):
         scalar[name] = given_[name]
     scalar["lights"]["place"] = [[7, 8, 9], [10, 11, 12]]
     scalar["lights"]["power"] = [0, 12]
     for value in (scalar, scalar[()], given_ | {"lights": scalar["lights"]}):
-        assert_same(kernel(s=value, out={"y": 7}, threads=1, device=capped_gpu), want)
+        assert_same(kernel(s=value, out={"y": 7}, threads=1, device=device), want)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_uniforms(capped_gpu):
         ("array<vec4<i32>, 2>", [np.arange(8).reshape(2, 4), [[1, 2, 3, 4]] * 2]),
     ],
 )
-def test_uniforms_that_are_no_structs(gpu, ty, values):
+def test_uniforms_that_are_no_structs(any_device, ty, values):
     kernel = gk.Kernel(f"""
         @group(0) @binding(0) var<uniform> s: {ty};
         @group(0) @binding(1) var<storage, read_write> y: {ty};
@@ -459,7 +459,7 @@ def test_uniforms_that_are_no_structs(gpu, ty, values):
     """)
     for value in values:
         shape = np.shape(value)
-        got = kernel(s=value, out={"y": shape}, threads=1, device=gpu)
+        got = kernel(s=value, out={"y": shape}, threads=1, device=any_device)
         assert_same(got, np.asarray(value).astype(kernel.bindings["y"].dtype))
 
 
@@ -475,24 +475,24 @@ TAIL = """
 """
 
 
-def test_an_array_at_the_end_of_a_struct(capped_gpu):
+def test_an_array_at_the_end_of_a_struct(device):
     """What is given decides how long it is."""
     kernel = gk.Kernel(TAIL)
     for count in (1, 2, 7):
         items = [{"place": [0, i, 0], "n": 100 * i} for i in range(count)]
         given = {"count": count, "scale": 2.0, "items": items}
         want = np.float32([102.0 * i for i in range(count)] + [count])
-        assert_same(kernel(s=given, out={"y": count + 1}, threads=count, device=capped_gpu), want)
+        assert_same(kernel(s=given, out={"y": count + 1}, threads=count, device=device), want)
         array = np.zeros(count, [("n", "u4"), ("place", "f4", 3)])
         array["n"], array["place"][:, 1] = 100 * np.arange(count), np.arange(count)
         given["items"] = array
-        assert_same(kernel(s=given, out={"y": count + 1}, threads=count, device=capped_gpu), want)
+        assert_same(kernel(s=given, out={"y": count + 1}, threads=count, device=device), want)
         dtype = np.dtype([("items", array.dtype, count), ("count", "u4"), ("scale", "f4")])
         scalar = np.array((array, count, 2.0), dtype)
-        assert_same(kernel(s=scalar, out={"y": count + 1}, threads=count, device=capped_gpu), want)
+        assert_same(kernel(s=scalar, out={"y": count + 1}, threads=count, device=device), want)
 
 
-def test_an_array_at_the_end_of_a_struct_that_is_written(gpu):
+def test_an_array_at_the_end_of_a_struct_that_is_written(any_device):
     kernel = gk.Kernel("""
         struct S { count: atomic<u32>, found: array<u32> }
         @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -502,24 +502,24 @@ def test_an_array_at_the_end_of_a_struct_that_is_written(gpu):
         }
     """)
     x = sample(FLOAT32, 100)
-    result = kernel(x=x, s={"count": 0, "found": np.zeros(100, np.uint32)}, threads=100, device=gpu)
+    result = kernel(x=x, s={"count": 0, "found": np.zeros(100, np.uint32)}, threads=100, device=any_device)
     count = int(result["count"])
     assert sorted(result["found"][:count].tolist()) == np.flatnonzero(x < 0).tolist()
     assert not result["found"][count:].any()
     dtype = np.dtype([("count", "u4"), ("found", "u4", 100)])
-    result = kernel(x=x, s=np.zeros((), dtype), threads=100, device=gpu)
+    result = kernel(x=x, s=np.zeros((), dtype), threads=100, device=any_device)
     assert result.dtype == dtype
     assert result["count"] == count
 
 
-def test_a_tail_that_a_call_makes(gpu):
+def test_a_tail_that_a_call_makes(any_device):
     """The dtype says how long it is."""
     kernel = gk.Kernel("""
         struct S { n: u32, x: array<f32> }
         @group(0) @binding(0) var<storage, read_write> s: S;
         @compute @workgroup_size(1) fn f() { s.n = arrayLength(&s.x); s.x[1] = 3.0; }
     """)
-    result = kernel(out={"s": ((), np.dtype([("x", "f4", 5), ("n", "u4")]))}, threads=1, device=gpu)
+    result = kernel(out={"s": ((), np.dtype([("x", "f4", 5), ("n", "u4")]))}, threads=1, device=any_device)
     assert result["n"] == 5
     assert result["x"].tolist() == [0, 3, 0, 0, 0]
 
@@ -527,7 +527,7 @@ def test_a_tail_that_a_call_makes(gpu):
 # Atomics, barriers, memory
 
 
-def test_atomics_in_storage(capped_gpu):
+def test_atomics_in_storage(device):
     kernel = gk.Kernel("""
         struct S { sum: atomic<u32>, low: atomic<i32>, high: atomic<i32>, either: atomic<u32>, odd: atomic<u32> }
         @group(0) @binding(0) var<storage, read> x: array<i32>;
@@ -552,7 +552,7 @@ def test_atomics_in_storage(capped_gpu):
     """)
     x = sample(INT32, 1000)
     s, product = kernel(
-        x=x, s={"sum": 0, "low": 0, "high": 0, "either": 0, "odd": 0}, product=1, threads=1000, device=capped_gpu
+        x=x, s={"sum": 0, "low": 0, "high": 0, "either": 0, "odd": 0}, product=1, threads=1000, device=device
     )
     bits = x.view(np.uint32)
     assert s["sum"] == np.sum(bits, dtype=np.uint32)
@@ -562,7 +562,7 @@ def test_atomics_in_storage(capped_gpu):
     assert product == np.multiply.reduce(bits | 1, dtype=np.uint32)
 
 
-def test_workgroup_memory(capped_gpu):
+def test_workgroup_memory(device):
     """Sums of workgroups: atomics, a tree behind barriers, and one value for all of them."""
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read> x: array<u32>;
@@ -588,12 +588,12 @@ def test_workgroup_memory(capped_gpu):
         }
     """)
     x = sample(UINT32, (50, 16))
-    sums = kernel(x=x, out={"sums": (50, 4)}, workgroups=50, device=capped_gpu)
+    sums = kernel(x=x, out={"sums": (50, 4)}, workgroups=50, device=device)
     want = x.sum(1, dtype=np.uint32)
     assert_same(sums, np.stack([want, want, want, x.max(1)], axis=1))
 
 
-def test_workgroup_memory_is_zero_at_first(capped_gpu):
+def test_workgroup_memory_is_zero_at_first(device):
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read_write> y: array<u32>;
         var<workgroup> memory: array<u32, 1000>;
@@ -605,10 +605,10 @@ def test_workgroup_memory_is_zero_at_first(capped_gpu):
         }
     """)
     for _ in range(2):
-        assert not kernel(out={"y": 1600}, workgroups=100, device=capped_gpu).any()
+        assert not kernel(out={"y": 1600}, workgroups=100, device=device).any()
 
 
-def test_barriers_order_storage(capped_gpu):
+def test_barriers_order_storage(device):
     """An invocation sees what others of its workgroup stored before the barrier."""
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read_write> y: array<u32>;
@@ -624,13 +624,13 @@ def test_barriers_order_storage(capped_gpu):
         }
     """)
     y = sample(UINT32, (20, 16))
-    assert_same(kernel(y=y, workgroups=20, device=capped_gpu), np.roll(y, 1, axis=1))
+    assert_same(kernel(y=y, workgroups=20, device=device), np.roll(y, 1, axis=1))
 
 
 # Control flow and functions
 
 
-def test_control_flow(capped_gpu):
+def test_control_flow(device):
     """Collatz sequences by a loop with `continuing`, digits by `switch`, factors by nested loops."""
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read> x: array<u32>;
@@ -681,10 +681,10 @@ def test_control_flow(capped_gpu):
         for n in numbers
     ]
     x = np.array(numbers, np.uint32)
-    assert_same(kernel(x=x, out={"y": (x.size, 3)}, threads=x.size, device=capped_gpu), np.array(want, np.uint32))
+    assert_same(kernel(x=x, out={"y": (x.size, 3)}, threads=x.size, device=device), np.array(want, np.uint32))
 
 
-def test_pointers_and_private_variables(capped_gpu):
+def test_pointers_and_private_variables(device):
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read> x: array<i32>;
         @group(0) @binding(1) var<storage, read_write> y: array<i32>;
@@ -711,13 +711,13 @@ def test_pointers_and_private_variables(capped_gpu):
         }
     """)
     x = sample(INT32, (30, 4))
-    y = kernel(x=x, out={"y": 150}, threads=30, device=capped_gpu)
+    y = kernel(x=x, out={"y": 150}, threads=30, device=device)
     assert_same(y[:120].reshape(30, 4), np.sort(x))
     swaps = [sum(row[i] > row[j] for i in range(4) for j in range(i, 4)) for row in x]
     assert y[120:].tolist() == [100 + count for count in swaps]
 
 
-def test_builtin_ids(capped_gpu):
+def test_builtin_ids(device):
     """As arguments and as members of a struct, in three dimensions."""
     kernel = gk.Kernel("""
         struct Ids {
@@ -737,7 +737,7 @@ def test_builtin_ids(capped_gpu):
     z, y, x = np.indices((4, 6, 8)).reshape(3, -1).astype(np.uint32)
     groups = np.broadcast_to(np.uint32([2, 3, 2]), (x.size, 3))
     want = [[x, y, z], [x % 4, y % 2, z % 2], [x // 4, y // 2, z // 2], groups.T]
-    got = kernel(out={"y": (x.size, 4, 3), "z": x.size}, workgroups=(2, 3, 2), device=capped_gpu)
+    got = kernel(out={"y": (x.size, 4, 3), "z": x.size}, workgroups=(2, 3, 2), device=device)
     assert_same(got.y, np.array(want).transpose(2, 0, 1).copy())
     assert_same(got.z, x % 4 + 4 * (y % 2) + 8 * (z % 2))
 
@@ -817,9 +817,9 @@ def smooth(t):
 
 
 @pytest.mark.parametrize("trusted", [False, True], ids=["checked", "trusted"])
-def test_integers(capped_gpu, trusted):
+def test_integers(device, trusted):
     """They wrap around. Dividing by zero is defined, but on GL, and where checks are left out."""
-    table = defined_on(capped_gpu, OF_INTEGERS)
+    table = defined_on(device, OF_INTEGERS)
     lines = "\n".join(f"y[at + {k}u] = {text};" for k, text in enumerate(table))
     kernel = gk.Kernel(
         f"""
@@ -836,17 +836,17 @@ def test_integers(capped_gpu, trusted):
         trusted=trusted,
     )
     numbers = [LOW, LOW + 1, -100, -7, -1, 0, 1, 2, 3, 31, 32, 12345, HIGH - 1, HIGH]
-    checked = not trusted and capped_gpu.backend != "gl"
+    checked = not trusted and device.backend != "gl"
     pairs = [(i, j) for i in numbers for j in numbers if j or checked]
     want = [[(function(i, j) + 2**31) % 2**32 - 2**31 for function in table.values()] for i, j in pairs]
-    y = kernel(a=np.array(pairs, np.int32), out={"y": np.shape(want)}, threads=len(pairs), device=capped_gpu)
+    y = kernel(a=np.array(pairs, np.int32), out={"y": np.shape(want)}, threads=len(pairs), device=device)
     for column, text in enumerate(table):
         np.testing.assert_array_equal(y[:, column], np.array(want)[:, column], text)
 
 
-def test_floats(capped_gpu):
+def test_floats(device):
     """To what WGSL asks of an implementation, which is not much for sin, and nothing far from zero."""
-    table = defined_on(capped_gpu, OF_FLOATS)
+    table = defined_on(device, OF_FLOATS)
     lines = "\n".join(f"z[at + {k}u] = {text};" for k, text in enumerate(table))
     kernel = gk.Kernel(f"""
         @group(0) @binding(0) var<storage, read> a: array<vec2<f32>>;
@@ -862,7 +862,7 @@ def test_floats(capped_gpu):
     numbers = [-3.0, -2.5, -1.5, -0.75, -0.5, 0.0, 0.25, 0.5, 1.0, 1.5, 2.25, 2.5, 3.0]
     pairs = [(x, y) for x in numbers for y in numbers]
     want = [[function(x, y) for function in table.values()] for x, y in pairs]
-    z = kernel(a=np.array(pairs, np.float32), out={"z": np.shape(want)}, threads=len(pairs), device=capped_gpu)
+    z = kernel(a=np.array(pairs, np.float32), out={"z": np.shape(want)}, threads=len(pairs), device=device)
     for column, text in enumerate(table):
         np.testing.assert_allclose(z[:, column], np.array(want)[:, column], 1e-5, 1e-3, err_msg=text)
 
@@ -870,7 +870,7 @@ def test_floats(capped_gpu):
 # Short floats
 
 
-def test_packed_halves(capped_gpu):
+def test_packed_halves(device):
     """float16 and bfloat16 arrays are words that hold two numbers each. An odd one is alone in its word."""
     kernel = gk.Kernel("""
         struct P { n: u32 }
@@ -890,7 +890,7 @@ def test_packed_halves(capped_gpu):
     for n in (1, 8, 33):
         x, b = small(FLOAT16, n), small(np.dtype(ml_dtypes.bfloat16), n, 1)
         new = {"y": n, "h": (n, "float16")}
-        y, h = kernel(x=x, b=b, p={"n": n}, out=new, threads=n, device=capped_gpu)
+        y, h = kernel(x=x, b=b, p={"n": n}, out=new, threads=n, device=device)
         assert_same(y, x.astype(np.float32) + b.astype(np.float32))
         assert_same(h, 2 * x)
 
@@ -911,15 +911,15 @@ HALF = """
 """
 
 
-def test_half_precision(capped_gpu):
+def test_half_precision(device):
     """Where a device has it. Where not, the error says what to do."""
     kernel = gk.Kernel(HALF)
     x, p = small(FLOAT16, 8), {"scale": 1.5, "offset": [1, -2, 0.5]}
 
     def run():
-        return kernel(x=x, p=p, out={"y": 7, "wide": (3, 3)}, threads=7, device=capped_gpu)
+        return kernel(x=x, p=p, out={"y": 7, "wide": (3, 3)}, threads=7, device=device)
 
-    if "f16" not in capped_gpu.features:
+    if "f16" not in device.features:
         with pytest.raises(gk.KernelError, match=r"(?s)device has no f16.*hint: "):
             run()
         return
@@ -956,21 +956,21 @@ SUBGROUPS = """
 """
 
 
-def test_subgroups(capped_gpu):
+def test_subgroups(device):
     kernel = gk.Kernel(SUBGROUPS)
     x = small(UINT32, (10, 16))
 
     def run():
-        return kernel(x=x, out={"sums": x.shape, "sizes": x.shape}, workgroups=10, device=capped_gpu)
+        return kernel(x=x, out={"sums": x.shape, "sizes": x.shape}, workgroups=10, device=device)
 
-    if "subgroups" not in capped_gpu.features:
+    if "subgroups" not in device.features:
         with pytest.raises(gk.KernelError, match=r"(?s)subgroup.*hint: "):
             run()
         return
     sums, sizes = run()
     assert_same(sums.sum(1, dtype=np.uint32), x.sum(1, dtype=np.uint32))
-    assert sizes.min() >= capped_gpu.limits["subgroup_min"]
-    assert sizes.max() <= capped_gpu.limits["subgroup_max"]
+    assert sizes.min() >= device.limits["subgroup_min"]
+    assert sizes.max() <= device.limits["subgroup_max"]
 
 
 # Entry points, constants, types, names
@@ -989,7 +989,7 @@ ENTRIES = """
 """
 
 
-def test_several_entry_points(capped_gpu):
+def test_several_entry_points(device):
     """A kernel has the variables of its own entry point. The others may be given, and do nothing."""
     double, negate = (gk.Kernel(ENTRIES, entry_point=name) for name in ("double", "negate"))
     assert double.entry_points == negate.entry_points == ("double", "negate")
@@ -997,9 +997,9 @@ def test_several_entry_points(capped_gpu):
     assert (list(double.bindings), list(negate.bindings)) == (["x", "y"], ["x", "z"])
     assert (double.workgroup_size, negate.workgroup_size) == ((4, 1, 1), (8, 2, 1))
     x = sample(FLOAT32, 21)
-    assert_same(double(x=x, out={"y": 21}, threads=21, device=capped_gpu), 2 * x)
-    assert_same(double(x=x, z=x, out={"y": 21}, threads=21, device=capped_gpu), 2 * x)
-    assert_same(negate(x=x, out={"z": 21, "y": 3}, threads=21, device=capped_gpu), -x)
+    assert_same(double(x=x, out={"y": 21}, threads=21, device=device), 2 * x)
+    assert_same(double(x=x, z=x, out={"y": 21}, threads=21, device=device), 2 * x)
+    assert_same(negate(x=x, out={"z": 21, "y": 3}, threads=21, device=device), -x)
 
 
 CONSTANTS = """
@@ -1031,14 +1031,14 @@ def constants_give(lanes, *, scale=0.5, signed=-3, flag=True, twice=None):
     return np.float32([*first, signed, flag, (twice or 2 * lanes) + 10])
 
 
-def test_constants(capped_gpu):
+def test_constants(device):
     """When the kernel is made, by specialize, and in a call: the latest is what holds."""
     kernel = gk.Kernel(CONSTANTS)
     assert kernel.workgroup_size is None
     assert kernel.workgroup_memory is None
 
     def run(kernel, **more):
-        return kernel(out={"y": 30}, workgroups=1, device=capped_gpu, **more)
+        return kernel(out={"y": 30}, workgroups=1, device=device, **more)
 
     assert_same(run(kernel, LANES=4)[:7], constants_give(4))
     of_numpy = {"LANES": np.uint8(5), "SCALE": np.float32(2), "FLAG": np.False_}
@@ -1064,9 +1064,9 @@ def test_constants_show_their_defaults():
     assert kernel.specialize(LANES=4).constants["TWICE"] == 8
 
 
-def test_half_precision_constants(gpu):
-    if "f16" not in gpu.features:
-        pytest.skip(f"{gpu.id} has no f16")
+def test_half_precision_constants(any_device):
+    if "f16" not in any_device.features:
+        pytest.skip(f"{any_device.id} has no f16")
     kernel = gk.Kernel("""
         enable f16;
         override SCALE: f16 = 0.25;
@@ -1075,7 +1075,7 @@ def test_half_precision_constants(gpu):
     """)
     assert kernel.constants == {"SCALE": 0.25}
     for constants, want in (({}, 0.25), ({"SCALE": 0.1}, np.float16(0.1))):
-        assert kernel(out={"y": ()}, threads=1, device=gpu, **constants) == want
+        assert kernel(out={"y": ()}, threads=1, device=any_device, **constants) == want
 
 
 @pytest.mark.parametrize(
@@ -1083,10 +1083,10 @@ def test_half_precision_constants(gpu):
     [("float32", FLOAT32), ("i32", INT32), (np.uint32, UINT32), (np.dtype("int32"), INT32), ("float16", FLOAT16)],
     ids=str,
 )
-def test_types_by_alias(gpu, ty, dtype):
+def test_types_by_alias(any_device, ty, dtype):
     """A type in place of an alias, given as a dtype or by its name in WGSL."""
-    if dtype == FLOAT16 and "f16" not in gpu.features:
-        pytest.skip(f"{gpu.id} has no f16")
+    if dtype == FLOAT16 and "f16" not in any_device.features:
+        pytest.skip(f"{any_device.id} has no f16")
     kernel = gk.Kernel(
         """
         alias T = f32; // alias T = u32;
@@ -1100,10 +1100,12 @@ def test_types_by_alias(gpu, ty, dtype):
         constants={"T": ty},
     )
     x = small(dtype, (20, 2))
-    assert_same(kernel(x=x, out={"y": (20, 2)}, threads=20, device=gpu), x[:, ::-1] * dtype.type(2) + dtype.type(1))
+    assert_same(
+        kernel(x=x, out={"y": (20, 2)}, threads=20, device=any_device), x[:, ::-1] * dtype.type(2) + dtype.type(1)
+    )
 
 
-def test_immediates(capped_gpu):
+def test_immediates(device):
     """They are given as uniforms are, and need nothing that a device may lack."""
     kernel = gk.Kernel("""
         struct P { scale: f32, offset: vec3<f32>, rows: array<u32, 3> }
@@ -1117,11 +1119,11 @@ def test_immediates(capped_gpu):
         }
     """)
     assert kernel.bindings["p"].access == "immediate"
-    got = kernel(p={"scale": 2, "offset": [1, 2, 3], "rows": [4, 5, 6]}, out={"y": 3}, threads=1, device=capped_gpu)
+    got = kernel(p={"scale": 2, "offset": [1, 2, 3], "rows": [4, 5, 6]}, out={"y": 3}, threads=1, device=device)
     assert_same(got, np.float32([2, 3, 6]))
 
 
-def test_any_group_and_number(capped_gpu):
+def test_any_group_and_number(device):
     """They only have to differ."""
     kernel = gk.Kernel("""
         @group(7) @binding(1000) var<storage, read_write> y: array<f32>;
@@ -1133,10 +1135,10 @@ def test_any_group_and_number(capped_gpu):
     """)
     assert [(b.group, b.binding) for b in kernel.bindings.values()] == [(7, 1000), (3, 65000), (0, 5)]
     x = sample(FLOAT32, 9)
-    assert_same(kernel(a=3, x=x, out={"y": 9}, threads=9, device=capped_gpu), 3 * x)
+    assert_same(kernel(a=3, x=x, out={"y": 9}, threads=9, device=device), 3 * x)
 
 
-def test_unused_variables_need_not_be_given(gpu):
+def test_unused_variables_need_not_be_given(any_device):
     """And may be given, so that a call need not know what an entry point uses."""
     kernel = gk.Kernel("""
         struct S { a: f32 }
@@ -1146,11 +1148,11 @@ def test_unused_variables_need_not_be_given(gpu):
         @compute @workgroup_size(1) fn f() { y[0] = 5.0; }
     """)
     assert list(kernel.bindings) == ["y"]
-    assert kernel(out={"y": 1}, threads=1, device=gpu).tolist() == [5]
-    assert kernel(x=np.ones(3), s={"a": 1}, out={"y": 1}, threads=1, device=gpu).tolist() == [5]
+    assert kernel(out={"y": 1}, threads=1, device=any_device).tolist() == [5]
+    assert kernel(x=np.ones(3), s={"a": 1}, out={"y": 1}, threads=1, device=any_device).tolist() == [5]
 
 
-def test_names_that_a_call_has_itself(gpu):
+def test_names_that_a_call_has_itself(any_device):
     """`bindings=` takes variables of any name. A result whose name Python has itself is called by its number."""
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read> threads: array<f32>;
@@ -1160,7 +1162,7 @@ def test_names_that_a_call_has_itself(gpu):
         @compute @workgroup_size(1) fn f() { bindings[0] = threads[0]; lambda[0] = device[0]; }
     """)
     given = {"threads": np.float32([3]), "device": np.float32([4]), "bindings": np.zeros(1, np.float32)}
-    result = kernel(bindings=given, out={"lambda": 1}, threads=1, device=gpu)
+    result = kernel(bindings=given, out={"lambda": 1}, threads=1, device=any_device)
     assert result._fields == ("bindings", "_1")
     assert result.bindings.tolist() == [3]
     assert result[1].tolist() == [4]
@@ -1170,7 +1172,7 @@ def test_names_that_a_call_has_itself(gpu):
 
 
 @pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "int32", "uint32", "int8", "uint8", "bool"])
-def test_imported_dtypes(gpu, name):
+def test_imported_dtypes(any_device, name):
     """Every module unpacks and packs numbers as NumPy has them."""
     dtype = np.dtype(getattr(ml_dtypes, name) if name == "bfloat16" else name)
     kernel = gk.Kernel(f"""
@@ -1189,13 +1191,15 @@ def test_imported_dtypes(gpu, name):
     """)
     x = small(dtype, 24)
     words = x.view(np.uint32)
-    y, packed = kernel(x=words, quads=words, p={"n": 24}, out={"y": 24, "words": words.shape}, threads=24, device=gpu)
+    y, packed = kernel(
+        x=words, quads=words, p={"n": 24}, out={"y": 24, "words": words.shape}, threads=24, device=any_device
+    )
     assert_same(y, x.astype(np.float32))
     assert_same(packed, words)
     assert f"dtype/{name}" in gk.shader_library
 
 
-def test_the_same_module_twice(capped_gpu):
+def test_the_same_module_twice(device):
     """Under two names, and `index` as it is."""
     kernel = gk.Kernel("""
         //! import dtype/float16 as half
@@ -1214,15 +1218,15 @@ def test_the_same_module_twice(capped_gpu):
     """)
     x, b = sample(FLOAT16, (4, 5)), small(np.dtype(ml_dtypes.bfloat16), (4, 5))
     given = {"n": 20, "shape": [1, 1, 5, 4], "strides": [0, 0, 1, 5]}
-    y = kernel(x=x, b=b, p=given, out={"y": (5, 4)}, threads=20, device=capped_gpu)
+    y = kernel(x=x, b=b, p=given, out={"y": (5, 4)}, threads=20, device=device)
     assert_same(y, (x.astype(np.float32) - b.astype(np.float32)).T.copy())
 
 
 @pytest.mark.parametrize("lanes", ["shared", "subgroups"])
 @pytest.mark.parametrize("size", [1, 8, 16])
-def test_imported_reductions(capped_gpu, lanes, size):
-    if lanes == "subgroups" and "subgroups" not in capped_gpu.features:
-        pytest.skip(f"{capped_gpu.id} has no subgroups")
+def test_imported_reductions(device, lanes, size):
+    if lanes == "subgroups" and "subgroups" not in device.features:
+        pytest.skip(f"{device.id} has no subgroups")
     kernel = gk.Kernel(f"""
         override WORKGROUP: u32 = 16;
         alias Accumulator = vec2<i32>;
@@ -1239,11 +1243,11 @@ def test_imported_reductions(capped_gpu, lanes, size):
         }}
     """)
     x = sample(INT32, (5, size))
-    y = kernel(x=x, out={"y": (5, 2)}, workgroups=5, WORKGROUP=size, device=capped_gpu)
+    y = kernel(x=x, out={"y": (5, 2)}, workgroups=5, WORKGROUP=size, device=device)
     assert_same(y, np.stack([x.sum(axis=1, dtype=np.int32), x.max(axis=1)], axis=1))
 
 
-def test_an_imported_scan(capped_gpu):
+def test_an_imported_scan(device):
     kernel = gk.Kernel("""
         override WORKGROUP: u32 = 16;
         alias Element = u32;
@@ -1256,7 +1260,7 @@ def test_an_imported_scan(capped_gpu):
     """)
     x = np.arange(3, 19, dtype=np.uint32)
     want = np.cumsum(x, dtype=np.uint32) - x + 1_000_000 * x.sum(dtype=np.uint32)
-    assert_same(kernel(x=x, workgroups=1, device=capped_gpu), want)
+    assert_same(kernel(x=x, workgroups=1, device=device), want)
 
 
 def test_the_library_is_text_for_reading():
@@ -1269,7 +1273,7 @@ def test_the_library_is_text_for_reading():
 # Trusted kernels
 
 
-def test_trusted_kernels_compute_the_same(capped_gpu):
+def test_trusted_kernels_compute_the_same(device):
     source = """
         override LANES: u32 = 16;
         @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -1284,5 +1288,5 @@ def test_trusted_kernels_compute_the_same(capped_gpu):
     assert not gk.Kernel(source).trusted
     assert "no bounds checks" in repr(trusted)
     x = sample(FLOAT32, 100)
-    assert_same(trusted(x=x, out={"y": 100}, threads=100, device=capped_gpu), x * x)
-    assert_same(trusted(x=x, out={"y": 100}, threads=100, device=capped_gpu, LANES=4), x * x)
+    assert_same(trusted(x=x, out={"y": 100}, threads=100, device=device), x * x)
+    assert_same(trusted(x=x, out={"y": 100}, threads=100, device=device, LANES=4), x * x)

@@ -4,7 +4,9 @@ import copy
 import gc
 import os
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 import gpukern as gk
 from arrays import FLOAT32, UINT32, assert_same, sample, small
+from conftest import lowered
 from processes import run_script
 
 ADD_ONE = """
@@ -40,10 +43,10 @@ COUNT = gk.Kernel("""
 
 
 @given(threads=st.integers(0, 300), block=st.sampled_from([1, 7, 16]), length=st.integers(1, 300))
-def test_as_many_invocations_as_asked_for(gpu, threads, block, length):
+def test_as_many_invocations_as_asked_for(any_device, threads, block, length):
     """Rounded up to whole workgroups; elements beyond them and beyond the array are not touched."""
     out = {"y": length, "runs": ()}
-    y, runs = COUNT(out=out, threads=threads, device=gpu, BLOCK=block)
+    y, runs = COUNT(out=out, threads=threads, device=any_device, BLOCK=block)
     all_runs = -(-threads // block) * block
     assert runs == all_runs
     numbers = np.arange(1, length + 1, dtype=np.uint32)
@@ -54,19 +57,19 @@ NONE = [{"threads": 0}, {"workgroups": 0}, {"threads": (5, 0)}, {"workgroups": (
 
 
 @pytest.mark.parametrize("zero", NONE, ids=str)
-def test_no_invocations(gpu, zero):
+def test_no_invocations(any_device, zero):
     """Nothing runs; what is returned is as for any call."""
-    tensor = gk.full(5, 3, dtype="uint32", device=gpu)
+    tensor = gk.full(5, 3, dtype="uint32", device=any_device)
     y, runs = COUNT(y=tensor, out={"runs": ()}, **zero)
     assert y is tensor
     assert tensor.tolist() == [3] * 5
     assert int(runs) == 0
     # What has no elements is fine, where nothing runs.
-    y, runs = COUNT(y=np.zeros((0, 3), np.uint32), out={"runs": ()}, device=gpu, **zero)
+    y, runs = COUNT(y=np.zeros((0, 3), np.uint32), out={"runs": ()}, device=any_device, **zero)
     assert (y.shape, runs) == ((0, 3), 0)
     y, _ = COUNT(y=tensor[:0], out={"runs": ()}, **zero)
     assert y.shape == (0,)
-    y, runs = COUNT(y=np.full(5, 3, np.uint32), out={"runs": ()}, device=gpu, **zero)
+    y, runs = COUNT(y=np.full(5, 3, np.uint32), out={"runs": ()}, device=any_device, **zero)
     assert y.tolist() == [3] * 5
 
 
@@ -115,9 +118,9 @@ IDS = gk.Kernel("""
     ],
     ids=str,
 )
-def test_folded_grids(gpu, size, groups):
-    """More workgroups than a device counts are folded. A kernel does not see it, nor do its barriers."""
-    device = gpu.with_caps("groups=1024")
+def test_folded_grids(any_device, size, groups):
+    """More workgroups than a GPU counts are folded. A kernel does not see it, nor do its barriers."""
+    device = lowered(any_device, "groups=1024")
     shape = tuple(count * lanes for count, lanes in zip(groups, size, strict=True))[::-1]
     x, y, z = size
     out = {"y": shape, "groups": 3, "runs": ()}
@@ -127,19 +130,19 @@ def test_folded_grids(gpu, size, groups):
     assert result.runs == np.prod(groups)
 
 
-def test_more_workgroups_than_any_device_counts(gpu):
+def test_more_workgroups_than_any_device_counts(any_device):
     """70,000, and 300,000 along y."""
     for groups in ((70_000, 1, 1), (2, 140_000, 1)):
         count = groups[0] * groups[1]
-        result = IDS(out={"y": count, "groups": 3, "runs": ()}, workgroups=groups, device=gpu, X=1, Y=1, Z=1)
+        result = IDS(out={"y": count, "groups": 3, "runs": ()}, workgroups=groups, device=any_device, X=1, Y=1, Z=1)
         assert_same(result.y, np.arange(1, count + 1, dtype=np.uint32))
         assert (result.groups.tolist(), result.runs) == (list(groups), count)
 
 
-def test_folded_grids_of_subgroups(gpu):
+def test_folded_grids_of_subgroups(any_device):
     """Builtins that folding does not change come through, beside those that it does."""
-    if "subgroups" not in gpu.features:
-        pytest.skip(f"{gpu.id} has no subgroups")
+    if "subgroups" not in any_device.features:
+        pytest.skip(f"{any_device.id} has no subgroups")
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read> x: array<u32>;
         @group(0) @binding(1) var<storage, read_write> y: array<u32>;
@@ -153,18 +156,18 @@ def test_folded_grids_of_subgroups(gpu):
         }
     """)
     x = small(UINT32, (5000, 16))
-    y = kernel(x=x, out={"y": x.shape}, workgroups=5000, device=gpu.with_caps("groups=1024"))
+    y = kernel(x=x, out={"y": x.shape}, workgroups=5000, device=lowered(any_device, "groups=1024"))
     assert_same(y.sum(1, dtype=np.uint32), x.sum(1, dtype=np.uint32))
 
 
-def test_trusted_kernels_are_folded(gpu):
+def test_trusted_kernels_are_folded(any_device):
     kernel = gk.Kernel(ADD_ONE, trusted=True)
-    y = kernel(out={"y": 20_000}, threads=20_000, device=gpu.with_caps("groups=1024"))
+    y = kernel(out={"y": 20_000}, threads=20_000, device=lowered(any_device, "groups=1024"))
     assert_same(y, np.ones(20_000, np.float32))
 
 
-def test_one_kernel_folded_and_not(gpu):
-    device = gpu.with_caps("groups=1024")
+def test_one_kernel_folded_and_not(any_device):
+    device = lowered(any_device, "groups=1024")
     for count in (3, 5000, 3, 20_000, 1024 * 16):
         y, runs = COUNT(out={"y": count, "runs": ()}, threads=count, device=device)
         assert_same(y, np.arange(1, count + 1, dtype=np.uint32))
@@ -199,13 +202,13 @@ WILD = gk.Kernel("""
 """)
 
 
-def test_wild_indices_hurt_nobody(capped_gpu):
+def test_wild_indices_hurt_nobody(device):
     """Neighbours in the same buffer, in other buffers and in later calls are as they were."""
     # GL's drivers check storage, and leave indices of workgroup memory alone.
-    kernel = WILD.specialize(WORKGROUP_MEMORY_TOO=capped_gpu.backend != "gl")
+    kernel = WILD.specialize(WORKGROUP_MEMORY_TOO=device.backend != "gl")
     x = sample(FLOAT32, 1000)
-    around = [gk.asarray(x, device=capped_gpu, copy=True) for _ in range(6)]
-    whole = gk.asarray(np.resize(x, 3000), device=capped_gpu, copy=True)
+    around = [gk.asarray(x, device=device, copy=True) for _ in range(6)]
+    whole = gk.asarray(np.resize(x, 3000), device=device, copy=True)
     for offset in (0, 1, 1000, 2**31, 2**32 - 1):
         kernel(x=around[2], y=whole[1024:2024], out={"z": (4, 4)}, p={"offset": offset}, threads=1600)
     assert_same(whole[:1024], np.resize(x, 3000)[:1024])
@@ -219,11 +222,11 @@ def test_wild_indices_hurt_nobody(capped_gpu):
 # Order, among kernels and operations
 
 
-def test_kernels_and_operations_in_turn(capped_gpu):
+def test_kernels_and_operations_in_turn(device):
     """Each sees what all before it wrote, through tensors and views of them, without any wait."""
     kernel = gk.Kernel(ADD_ONE)
     x = small(FLOAT32, (40, 50))
-    tensor = gk.asarray(x, device=capped_gpu, copy=True)
+    tensor = gk.asarray(x, device=device, copy=True)
     want = x.copy()
     for i in range(60):
         kernel(y=tensor[i % 40 :], threads=2000)
@@ -260,14 +263,14 @@ def view_of(data, shape):
 
 @settings(max_examples=30)
 @given(data=st.data())
-def test_random_steps(gpu, data):
+def test_random_steps(any_device, data):
     """Kernels, operations and assignments on parts of two boards, as NumPy does them.
 
     A kernel refuses parts that share elements if it writes one of them. It may refuse those that lie in between, too.
     """
     shape = (6, 9)
     arrays = [small(FLOAT32, shape, seed) for seed in (0, 1)]
-    tensors = [gk.asarray(array, device=gpu, copy=True) for array in arrays]
+    tensors = [gk.asarray(array, device=any_device, copy=True) for array in arrays]
     for _ in range(data.draw(st.integers(1, 12))):
         source, target = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 1))
         from_, to = view_of(data, shape), view_of(data, shape)
@@ -295,7 +298,7 @@ def test_random_steps(gpu, data):
         assert_same(tensor, array)
 
 
-def test_large_uniforms_of_many_calls(gpu):
+def test_large_uniforms_of_many_calls(any_device):
     """Each call has its own values, however many are recorded before any runs."""
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<uniform> p: array<vec4<f32>, 1000>;
@@ -304,23 +307,23 @@ def test_large_uniforms_of_many_calls(gpu):
             y[id.x] += p[999u * id.x].w;
         }
     """)
-    y, p = gk.zeros(2, device=gpu), np.zeros((1000, 4), np.float32)
+    y, p = gk.zeros(2, device=any_device), np.zeros((1000, 4), np.float32)
     for i in range(300):
         p[0, 3], p[999, 3] = i, 2 * i
         kernel(p=p, y=y, threads=2)
     assert y.tolist() == [sum(range(300)), 2 * sum(range(300))]
 
 
-def test_a_long_chain_of_calls(capped_gpu):
+def test_a_long_chain_of_calls(device):
     """Longer than any batch. No call waits for another, and none is lost."""
     kernel = gk.Kernel(ADD_ONE)
-    tensor = gk.zeros(100, device=capped_gpu)
+    tensor = gk.zeros(100, device=device)
     for _ in range(2000):
         kernel(y=tensor, threads=100)
     assert_same(tensor, np.full(100, 2000, np.float32))
 
 
-def test_arguments_may_go_at_once(gpu):
+def test_arguments_may_go_at_once(any_device):
     """A call has taken what it needs when it returns, from arrays, tensors and uniforms alike."""
     kernel = gk.Kernel("""
         @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -330,20 +333,21 @@ def test_arguments_may_go_at_once(gpu):
             if (id.x < arrayLength(&y)) { y[id.x] += x[id.x] * p[7].w; }
         }
     """)
-    y = gk.zeros(5000, device=gpu)
+    y = gk.zeros(5000, device=any_device)
     x, p = np.ones(5000, np.float32), np.ones((8, 4))
     for i in range(100):
         x[:], p[7, 3] = i, 2
         kernel(x=x, y=y, p=p, threads=5000)
         x[:], p[7, 3] = -1, -1
-        kernel(x=gk.full(5000, 1.0, device=gpu), y=y, p=[[0] * 3 + [i]] * 8, threads=5000)
+        kernel(x=gk.full(5000, 1.0, device=any_device), y=y, p=[[0] * 3 + [i]] * 8, threads=5000)
     assert_same(y, np.full(5000, 3 * sum(range(100)), np.float32))
 
 
-def test_two_devices_at_once(gpu):
+def test_two_devices_at_once(any_device):
     """A kernel belongs to none."""
-    kernel, other = gk.Kernel(ADD_ONE), gpu.with_caps("-f16,workgroup=64")
-    a, b = gk.zeros(10, device=gpu), gk.ones(10, device=other)
+    other = any_device.with_caps("threads=3" if any_device.backend == "cpu" else "-f16,workgroup=64")
+    kernel = gk.Kernel(ADD_ONE)
+    a, b = gk.zeros(10, device=any_device), gk.ones(10, device=other)
     for _ in range(3):
         kernel(y=a, threads=10)
         kernel(y=b, threads=10)
@@ -354,7 +358,10 @@ def test_two_devices_at_once(gpu):
 
 
 def test_workgroups_that_are_too_large(gpu):
-    """The error names the limit. The device is as good as before, and a smaller one runs."""
+    """The error names the limit. The device is as good as before, and a smaller one runs.
+
+    On GPUs, whose limits can be lowered. Those of the CPU device are in test_kernel_cpu.py.
+    """
     kernel, device = gk.Kernel(ADD_ONE), gpu.with_caps("workgroup=64,shared=16KiB")
     with pytest.raises(gk.KernelError, match=r"128.*64"):
         kernel(out={"y": 10}, threads=10, device=device, BLOCK=128)
@@ -362,6 +369,7 @@ def test_workgroups_that_are_too_large(gpu):
 
 
 def test_more_workgroup_memory_than_there_is(gpu):
+    """On GPUs, as above."""
     kernel = gk.Kernel("""
         override N: u32 = 4096;
         var<workgroup> memory: array<f32, N>;
@@ -375,9 +383,9 @@ def test_more_workgroup_memory_than_there_is(gpu):
         kernel(out={"y": 1}, threads=1, device=device, N=4097)
 
 
-def test_a_failed_call_changes_nothing(gpu):
+def test_a_failed_call_changes_nothing(any_device):
     kernel = gk.Kernel(ADD_ONE)
-    tensor = gk.zeros(10, device=gpu)
+    tensor = gk.zeros(10, device=any_device)
     for arguments in ({"threads": -1}, {"threads": 10, "BLOCK": 0}, {"threads": 10, "BLOCK": 1 << 20}, {"z": 1}):
         with pytest.raises(gk.KernelError):
             kernel(y=tensor, **arguments)
@@ -388,15 +396,15 @@ def test_a_failed_call_changes_nothing(gpu):
 # Threads and memory
 
 
-def test_eight_threads_call_one_kernel(gpu):
+def test_eight_threads_call_one_kernel(any_device):
     """With constants of their own, on tensors of their own, and one of them with arrays."""
     kernel = gk.Kernel(ADD_ONE)
 
     def work(i):
-        tensor = gk.full(1000, float(i), device=gpu)
+        tensor = gk.full(1000, float(i), device=any_device)
         for _ in range(50):
             kernel(y=tensor, threads=1000, BLOCK=1 + i)
-        array = kernel(y=np.full(100, i, np.float32), threads=100, device=gpu)
+        array = kernel(y=np.full(100, i, np.float32), threads=100, device=any_device)
         return tensor.numpy(), array
 
     with ThreadPoolExecutor(8) as pool:
@@ -405,43 +413,47 @@ def test_eight_threads_call_one_kernel(gpu):
             assert_same(array, np.full(100, i + 1, np.float32))
 
 
-def test_threads_make_kernels(gpu):
+def test_threads_make_kernels(any_device):
     """Compiling does not need the interpreter's lock, nor the same thread as the calls."""
     x = small(FLOAT32, 100)
 
     def work(i):
         source = ADD_ONE.replace("1.0", f"{i}.0")
-        return gk.Kernel(source, name=f"add_{i}")(y=x, threads=100, device=gpu)
+        return gk.Kernel(source, name=f"add_{i}")(y=x, threads=100, device=any_device)
 
     with ThreadPoolExecutor(8) as pool:
         for i, got in enumerate(pool.map(work, range(16))):
             assert_same(got, x + i)
 
 
-def test_threads_do_everything_at_once(gpu):
+def test_threads_do_everything_at_once(any_device):
     """Calls, specialisations, new kernels, operations, and memory given back under them."""
     kernel = gk.Kernel(ADD_ONE)
-    shared = gk.zeros(1000, device=gpu)
+    shared = gk.zeros(1000, device=any_device)
+    # A GPU runs one after another. On the CPU device calls run in the threads that make them, and one tensor is
+    # changed by one of them at a time, as one array of NumPy's.
+    turn = threading.Lock() if any_device.backend == "cpu" else nullcontext()
 
     def work(i):
         random = np.random.default_rng(i)
         for step in random.integers(6, size=60):
             match step:
                 case 0:
-                    kernel(y=shared, threads=1000)
+                    with turn:
+                        kernel(y=shared, threads=1000)
                 case 1:
                     block = int(random.integers(1, 6))
-                    y = kernel(y=np.full(100, i, np.float32), threads=100, BLOCK=block, device=gpu)
+                    y = kernel(y=np.full(100, i, np.float32), threads=100, BLOCK=block, device=any_device)
                     assert_same(y, np.full(100, i + 1, np.float32))
                 case 2:
-                    tensor = gk.full(500, float(i), device=gpu)
+                    tensor = gk.full(500, float(i), device=any_device)
                     kernel(y=tensor[3:400], threads=397)
                     assert gk.sum(tensor).item() == 500 * i + 397
                 case 3:
-                    gpu.memory.empty()
+                    any_device.memory.empty()
                 case 4:
                     new = gk.Kernel(ADD_ONE.replace("1.0", f"{i}.0"))
-                    assert new(out={"y": 3}, threads=3, device=gpu).tolist() == [i] * 3
+                    assert new(out={"y": 3}, threads=3, device=any_device).tolist() == [i] * 3
                 case 5:
                     gk.max(shared).item()
         return np.count_nonzero(np.random.default_rng(i).integers(6, size=60) == 0)
@@ -455,7 +467,7 @@ STATM = Path("/proc/self/statm")
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="this system has no /proc/self/statm")
-def test_a_thousand_calls_leak_nothing(gpu):
+def test_a_thousand_calls_leak_nothing(any_device):
     """With arrays, copies of views, padding, uniforms and results: neither memory of the host nor of the device."""
     printed = run_script(f"""
         from pathlib import Path
@@ -469,7 +481,7 @@ def test_a_thousand_calls_leak_nothing(gpu):
                 if (id.x < arrayLength(&x)) {{ y[id.x] += p.a * x[id.x].y; z[id.x] = f32(p.x_size); }}
             }}
         ''')
-        device = gk.get_device("{gpu.id}")
+        device = gk.get_device("{any_device.id}")
         tensor = gk.zeros((3000, 2), device=device)
         x, column = np.ones((3000, 3), np.float32), np.zeros((3000, 2), np.float32)
         def resident():
@@ -493,20 +505,20 @@ def test_a_thousand_calls_leak_nothing(gpu):
     assert host < 8 << 20
 
 
-def test_kernels_and_specialisations_come_and_go(gpu):
+def test_kernels_and_specialisations_come_and_go(any_device):
     """More of them than are kept. Calls that are refused compile nothing, and so are quick."""
     kernel = gk.Kernel("""
         override N: u32 = 1;
         @group(0) @binding(0) var<storage, read_write> y: array<u32>;
         @compute @workgroup_size(1) fn f() { y[0] = N; }
     """)
-    out = gk.zeros(1, "uint32", device=gpu)
+    out = gk.zeros(1, "uint32", device=any_device)
     for i in range(20):
         assert kernel(y=out, threads=1, N=i) is out
         assert out.tolist() == [i]
     for i in range(400):
         with pytest.raises(gk.KernelError, match="float32"):
-            kernel(y=np.zeros(1, np.float32), threads=1, N=i, device=gpu)
+            kernel(y=np.zeros(1, np.float32), threads=1, N=i, device=any_device)
     gc.collect()
     assert kernel(y=out, threads=1, N=7).tolist() == [7]
     assert kernel(y=out, threads=1).tolist() == [1]
@@ -515,7 +527,7 @@ def test_kernels_and_specialisations_come_and_go(gpu):
 # Kernels as objects
 
 
-def test_specialize_gives_another_kernel(gpu):
+def test_specialize_gives_another_kernel(any_device):
     kernel = gk.Kernel(ADD_ONE, name="plus")
     other = kernel.specialize(BLOCK=8)
     assert (kernel.workgroup_size, other.workgroup_size) == ((16, 1, 1), (8, 1, 1))
@@ -526,7 +538,7 @@ def test_specialize_gives_another_kernel(gpu):
     with pytest.raises(gk.KernelError, match=r"there is no constant 'BLOK'.*it has BLOCK"):
         kernel.specialize(BLOK=8)
     with pytest.raises(gk.KernelError, match="it has no 'BLOK'; its arguments are y, BLOCK"):
-        kernel(y=[1], threads=1, BLOK=8, device=gpu)
+        kernel(y=[1], threads=1, BLOK=8, device=any_device)
 
 
 @pytest.mark.parametrize(
@@ -539,12 +551,12 @@ def test_specialize_gives_another_kernel(gpu):
         ("f32", "f32"),
     ],
 )
-def test_constants_that_do_not_fit(gpu, value, words):
+def test_constants_that_do_not_fit(any_device, value, words):
     kernel = gk.Kernel(ADD_ONE)
     for attempt in (
         lambda: kernel.specialize(BLOCK=value),
         lambda: gk.Kernel(ADD_ONE, constants={"BLOCK": value}),
-        lambda: kernel(y=[1], threads=1, BLOCK=value, device=gpu),
+        lambda: kernel(y=[1], threads=1, BLOCK=value, device=any_device),
     ):
         with pytest.raises(gk.KernelError, match=f"'BLOCK'.*{words}"):
             attempt()
@@ -573,7 +585,7 @@ def test_a_kernel_describes_itself():
     assert gk.Kernel(kernel.source, name="mine").name == "mine"
 
 
-def test_kernels_are_pickled(gpu):
+def test_kernels_are_pickled(any_device):
     """As their source, with all that was chosen: to other processes too."""
     source = "alias T = f32; override U: bool = true; @compute @workgroup_size(1) fn other() {}"
     source += ADD_ONE.replace("array<f32>", "array<T>").replace("1.0", "T(1)")
@@ -584,11 +596,11 @@ def test_kernels_are_pickled(gpu):
     assert repr(again) == repr(kernel)
     assert (again.name, again.trusted, again.constants) == ("mine", True, kernel.constants)
     assert again.entry_point == "add_one"
-    assert_same(again(y=np.zeros(9, np.uint32), threads=9, device=gpu), np.ones(9, np.uint32))
+    assert_same(again(y=np.zeros(9, np.uint32), threads=9, device=any_device), np.ones(9, np.uint32))
     printed = run_script(f"""
         import pickle
         kernel = pickle.loads({pickle.dumps(kernel.specialize(BLOCK=2))!r})
-        print(kernel(y=np.zeros(3, np.uint32), threads=3, device="{gpu.id}"), kernel.workgroup_size)
+        print(kernel(y=np.zeros(3, np.uint32), threads=3, device="{any_device.id}"), kernel.workgroup_size)
     """)
     assert printed == "[1 1 1] (2, 1, 1)\n"
 
@@ -598,27 +610,27 @@ def test_kernels_are_copied():
     assert repr(copy.copy(kernel)) == repr(copy.deepcopy(kernel)) == repr(kernel)
 
 
-def test_kernels_show_up_in_profiles(gpu):
-    if "timestamps" not in gpu.features:
-        pytest.skip(f"{gpu.id} has no timestamps")
+def test_kernels_show_up_in_profiles(any_device):
+    if "timestamps" not in any_device.features:
+        pytest.skip(f"{any_device.id} has no timestamps")
     kernel = gk.Kernel(ADD_ONE, name="my own kernel")
-    with gk.profile(gpu) as profile:
-        kernel(out={"y": 100}, threads=100, device=gpu)
+    with gk.profile(any_device) as profile:
+        kernel(out={"y": 100}, threads=100, device=any_device)
     assert any("my own kernel" in str(name) for name in profile.kernels)
 
 
-def test_a_fresh_process_compiles_again(gpu):
+def test_a_fresh_process_compiles_again(any_device):
     """Kernels kept on disk for the next process compute the same there."""
     script = f"""
         kernel = gk.Kernel({ADD_ONE!r})
-        print(kernel(y=np.arange(3, dtype=np.float32), threads=3, device="{gpu.id}"))
+        print(kernel(y=np.arange(3, dtype=np.float32), threads=3, device="{any_device.id}"))
     """
     assert run_script(script) == run_script(script) == "[1. 2. 3.]\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_kernels_do_not_cross_a_fork(gpu):
-    """They say so in the child. The parent's go on."""
+    """They say so in the child. The parent's go on. The CPU device's do: see test_kernel_cpu.py."""
     printed = run_script(f"""
         import os, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -654,9 +666,9 @@ def test_kernels_of_a_lost_device(gpu):
     assert printed == "lost\n[1. 1. 1.]\n"
 
 
-def test_results_can_be_pickled(gpu):
+def test_results_can_be_pickled(any_device):
     """A named tuple, whose class is made for them."""
-    results = COUNT(y=np.zeros(3, UINT32), runs=np.zeros((), UINT32), threads=3, device=gpu)
+    results = COUNT(y=np.zeros(3, UINT32), runs=np.zeros((), UINT32), threads=3, device=any_device)
     again = pickle.loads(pickle.dumps(results))
     assert type(again) is type(results)
     assert again._fields == ("y", "runs")

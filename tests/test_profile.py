@@ -170,26 +170,26 @@ ACCUMULATE = SCALE.replace("y[id.x] =", "y[id.x] +=")
 
 
 @pytest.mark.parametrize(("source", "moved"), [(SCALE, 2), (ACCUMULATE, 3)], ids=["written", "read and written"])
-def test_a_kernel_of_a_user(gpu, source, moved):
+def test_a_kernel_of_a_user(any_device, source, moved):
     """It has the name that was given, and moves what it reads and writes; its arithmetic nobody knows."""
-    if "timestamps" not in gpu.features:
-        pytest.skip(f"{gpu.id} has no timestamps")
+    if "timestamps" not in any_device.features:
+        pytest.skip(f"{any_device.id} has no timestamps")
     kernel = gk.Kernel(source, name="mine, at run time")
-    x, y = gk.ones(1000, device=gpu), gk.zeros(1000, device=gpu)
-    with gk.profile(gpu) as p:
+    x, y = gk.ones(1000, device=any_device), gk.zeros(1000, device=any_device)
+    with gk.profile(any_device) as p:
         kernel(x=x, y=y, scale={"by": 3.0}, threads=1000, inplace=True)
     assert of_name(p, "mine, at run time") == (moved * 4000, 0)
     assert [time.operations for time in p.kernels if time.name == "mine, at run time"] == [None]
     assert y[-1].item() == 3
 
 
-def test_values_of_a_kernel_are_kept_while_times_are_read(gpu):
+def test_values_of_a_kernel_are_kept_while_times_are_read(any_device):
     """Reading the times of many kernels submits, and what is recorded then still gets its own values."""
     kernel = gk.Kernel(ACCUMULATE)
-    x, y = gk.ones(4, device=gpu), gk.zeros(4, device=gpu)
-    if "timestamps" not in gpu.features:
-        pytest.skip(f"{gpu.id} has no timestamps")
-    with gk.profile(gpu) as p:
+    x, y = gk.ones(4, device=any_device), gk.zeros(4, device=any_device)
+    if "timestamps" not in any_device.features:
+        pytest.skip(f"{any_device.id} has no timestamps")
+    with gk.profile(any_device) as p:
         for i in range(3000):
             kernel(x=x, y=y, scale={"by": float(i % 7)}, threads=4, inplace=True)
     assert y.tolist() == [sum(i % 7 for i in range(3000))] * 4

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use naga::back::pipeline_constants::process_overrides;
+use naga::valid::Capabilities;
 use naga::{Module, ResourceBinding};
 use smallvec::SmallVec;
 
@@ -23,6 +24,9 @@ use crate::kernel::types::Type;
 use crate::kernel::{Identity, Kernel, Program, Workgroup};
 use crate::profile;
 
+/// What the device does not run either, but shows where it stands, which naga cannot of types.
+const REFUSED_IN_PLACE: Capabilities = Capabilities::COOPERATIVE_MATRIX.union(Capabilities::SHADER_INT16);
+
 /// A program that the CPU device can run.
 pub(crate) struct Compiled {
     device: CpuDevice,
@@ -33,7 +37,7 @@ impl Compiled {
     /// Compiles a program, unless that was done before, and refuses what the device does not run.
     pub(crate) fn new(device: CpuDevice, kernel: &Kernel, program: &Program) -> Result<Self> {
         let code = code(device, Source::Program(program.identity.clone()), |lanes| {
-            let info = program.check(Caps::CPU.wgsl(program.trusted))?;
+            let info = program.check(Caps::CPU.wgsl(program.trusted) | REFUSED_IN_PLACE)?;
             let most = Workgroup {
                 invocations: Caps::CPU.workgroup,
                 axes: [Caps::CPU.workgroup; 3],

@@ -47,6 +47,8 @@ pub struct Caps {
     pub alignment: u32,
     /// The most workgroups along one dimension of a dispatch.
     pub groups: u32,
+    /// The most storage variables of a kernel.
+    pub variables: u32,
 }
 
 /// What kernels with cooperative matrices need.
@@ -84,6 +86,7 @@ impl Caps {
         shared: 1 << 16,
         alignment: 256,
         groups: 65535,
+        variables: 8,
     };
 
     /// What users' kernels find on the CPU device. Its subgroups have 8 invocations, whatever lanes it computes with.
@@ -103,8 +106,9 @@ impl Caps {
         buffer: 1 << 40,
         workgroup: 1024,
         shared: 1 << 20,
-        alignment: 4,
+        alignment: 16,
         groups: u32::MAX,
+        variables: u32::MAX,
     };
 
     /// Words for what it can do, and users see.
@@ -169,6 +173,7 @@ impl Caps {
             shared: limits.max_compute_workgroup_storage_size,
             alignment: limits.min_storage_buffer_offset_alignment.max(16),
             groups: limits.max_compute_workgroups_per_dimension,
+            variables: limits.max_storage_buffers_per_shader_stage,
         }
     }
 
@@ -351,6 +356,7 @@ mod tests {
             shared: 32768,
             alignment: 32,
             groups: 65535,
+            variables: 8,
         }
     }
 

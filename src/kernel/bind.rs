@@ -16,6 +16,9 @@ pub enum Input {
     Tensor(Tensor),
     /// An array in host memory, which does not change.
     Array(Tensor),
+    /// An array in host memory, which changes if the kernel writes it. Where it is not bound in place the caller copies
+    /// the result there.
+    InPlace(Tensor),
     /// Bytes that lie as the variable's type says, and do not change.
     Bytes(Tensor),
     /// A new tensor of zeros.
@@ -28,7 +31,7 @@ impl Input {
     /// The tensor that was given, if one was.
     pub(super) fn tensor(&self) -> Option<&Tensor> {
         match self {
-            Self::Tensor(tensor) | Self::Array(tensor) | Self::Bytes(tensor) => Some(tensor),
+            Self::Tensor(tensor) | Self::Array(tensor) | Self::InPlace(tensor) | Self::Bytes(tensor) => Some(tensor),
             Self::New(..) | Self::Values(_) => None,
         }
     }
@@ -70,7 +73,9 @@ pub(super) fn check(kernel: &Kernel, binding: &Binding, input: &Input, runs: boo
         return Err(kernel.refuse(format!("'{name}': {why}")));
     }
     let fit = match input {
-        Input::Tensor(tensor) | Input::Array(tensor) => fit(&binding.ty, tensor.dtype(), tensor.shape(), runs),
+        Input::Tensor(tensor) | Input::Array(tensor) | Input::InPlace(tensor) => {
+            fit(&binding.ty, tensor.dtype(), tensor.shape(), runs)
+        }
         Input::Bytes(tensor) => fit_bytes(&binding.ty, tensor.len(), runs),
         Input::New(shape, dtype) => fit(&binding.ty, *dtype, shape, runs),
         Input::Values(bytes) => {
@@ -91,6 +96,9 @@ fn fit(ty: &Type, dtype: DType, shape: &[usize], runs: bool) -> Result<Fit, Stri
     let Some(numbers) = element.numbers() else { return fit_struct(ty, dtype, count, runs) };
     let Numbers { scalar, count: per, .. } = numbers;
     let padded = numbers.padded || matches!((ty, element), (Type::Array { .. }, Type::Vector { size: 3, .. }));
+    if scalar.size() == 8 && dtype == DType::UInt32 {
+        return fit_bytes(ty, count * 4, runs);
+    }
     let packed = scalar == Scalar::U32 && matches!(dtype, DType::Float16 | DType::BFloat16);
     if !packed && dtype.name() != scalar.numpy() {
         return Err(wrong_dtype(dtype, scalar));
@@ -134,7 +142,13 @@ fn counted(count: usize, element: &Type) -> String {
 fn wrong_dtype(dtype: DType, scalar: Scalar) -> String {
     let name = scalar.numpy();
     let hint = match (scalar, dtype) {
-        (Scalar::F64 | Scalar::I64 | Scalar::U64 | Scalar::I16 | Scalar::U16, _) => {
+        (Scalar::F64 | Scalar::I64 | Scalar::U64, _) => {
+            return format!(
+                "the dtype is {dtype}, but {scalar} is {name}, of which there are no tensors; give an array of it, or \
+                 uint32 words as they lie in memory"
+            );
+        }
+        (Scalar::I16 | Scalar::U16, _) => {
             return format!("the dtype is {dtype}, but {scalar} is {name}, of which devices have no arrays");
         }
         (Scalar::U32 | Scalar::I32, DType::UInt8 | DType::Int8) => {
@@ -233,7 +247,7 @@ pub(crate) fn check_sizes(kernel: &Kernel, id: &str, most: u64, bytes: impl Iter
 /// The bytes that are bound of what a call gives.
 pub(crate) fn bytes(input: &Input, fit: Fit) -> u64 {
     let elements = match input {
-        Input::Tensor(tensor) | Input::Array(tensor) | Input::Bytes(tensor) => tensor.nbytes(),
+        Input::Tensor(tensor) | Input::Array(tensor) | Input::InPlace(tensor) | Input::Bytes(tensor) => tensor.nbytes(),
         Input::New(shape, dtype) => shape.iter().product::<usize>() * dtype.size(),
         Input::Values(values) => return values.len() as u64,
     };
@@ -273,7 +287,7 @@ pub(super) fn prepare(
         let tensor = match &inputs[i] {
             Input::New(shape, dtype) => zeros(device, shape, *dtype, fit).map_err(within(i))?,
             Input::Tensor(tensor) if written(tensor, inputs, i) => ops::copy(tensor).map_err(within(i))?,
-            Input::Tensor(tensor) | Input::Array(tensor) | Input::Bytes(tensor) => {
+            Input::Tensor(tensor) | Input::Array(tensor) | Input::InPlace(tensor) | Input::Bytes(tensor) => {
                 tensor.to(device).map_err(within(i))?
             }
             Input::Values(_) => unreachable!("handled above"),
@@ -354,7 +368,8 @@ pub(super) fn results(kernel: &Kernel, inputs: &[Input], ready: &[Ready]) -> Res
         let (Access::ReadWrite, Ready::Buffer { tensor, fit, .. }) = (binding.access, ready) else { continue };
         let result = unpadded(tensor, *fit);
         results.push(match input {
-            Input::Tensor(given) => {
+            Input::InPlace(given) if given.layout().repeats() || matches!(result.storage(), Storage::Gpu(_)) => result,
+            Input::Tensor(given) | Input::InPlace(given) => {
                 if !given.same_elements(&result) {
                     ops::assign(given, (&result).into())?;
                 }

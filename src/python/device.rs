@@ -80,7 +80,7 @@ impl PyDevice {
     }
 
     /// Numbers that kernels are chosen by: bytes of a binding, of a buffer and of workgroup memory, invocations of a
-    /// workgroup and of a subgroup; for the CPU device its threads, and the others for users' kernels.
+    /// workgroup and of a subgroup, storage variables; for the CPU device its threads, and the others for users' kernels.
     #[getter]
     fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let limits = PyDict::new(py);
@@ -94,6 +94,7 @@ impl PyDevice {
         limits.set_item("workgroup", caps.workgroup)?;
         limits.set_item("groups", caps.groups)?;
         limits.set_item("alignment", caps.alignment)?;
+        limits.set_item("variables", caps.variables)?;
         limits.set_item("subgroup_min", caps.subgroup_size.0)?;
         limits.set_item("subgroup_max", caps.subgroup_size.1)?;
         Ok(limits)

@@ -395,8 +395,9 @@ fn constant_value(what: &str, name: &str, value: Any<'_, '_>) -> PyResult<Value>
     if let Some(ty) = ["f16", "f32", "i32", "u32"].into_iter().find(|ty| text.as_deref() == Some(ty)) {
         return Ok(Value::Type(ty));
     }
-    let dtype = PyArrayDescr::new(value.py(), value).ok().map(|dtype| (dtype.kind(), dtype.itemsize()));
-    let ty = match dtype.filter(|_| !value.is_none()) {
+    // None is the default dtype to NumPy.
+    let dtype = (!value.is_none()).then(|| PyArrayDescr::new(value.py(), value).ok()).flatten();
+    let ty = match dtype.map(|dtype| (dtype.kind(), dtype.itemsize())) {
         Some((b'f', 2)) => "f16",
         Some((b'f', 4)) => "f32",
         Some((b'i', 4)) => "i32",

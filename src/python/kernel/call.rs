@@ -189,6 +189,8 @@ impl<'k, 'py> Call<'k, 'py> {
 
     pub(super) fn run(self, owner: &PyKernel) -> PyResult<Py<PyAny>> {
         let Self { kernel, py, inputs, returns, device, size, as_arrays } = self;
+        let in_place: SmallVec<[bool; 2]> =
+            returns.iter().map(|becomes| matches!(becomes, Return::InPlace(_))).collect();
         let results = enter(py, || {
             let device = device.map_or_else(select::default_device, Ok)?;
             let results = launch::run(kernel, &device, inputs, size)?;
@@ -196,11 +198,12 @@ impl<'k, 'py> Call<'k, 'py> {
                 return Ok(results);
             }
             let host = cpu()?;
-            let to_host = |result: Tensor| match result.device() {
+            let to_host = |(result, in_place): (Tensor, bool)| match result.device() {
                 Device::Gpu(_) => result.to_host(host.clone()),
+                Device::Cpu(_) if in_place => Ok(result),
                 Device::Cpu(_) => ops::contiguous(&result)?.to(&host),
             };
-            results.into_iter().map(to_host).collect()
+            results.into_iter().zip(in_place).map(to_host).collect()
         })?;
         let mut objects = SmallVec::<[Bound<'py, PyAny>; 2]>::new();
         for (result, becomes) in results.into_iter().zip(returns) {
@@ -301,7 +304,9 @@ fn missing(kernel: &Kernel, binding: &Binding) -> PyErr {
 fn shape_of(input: &Input, becomes: &Return<'_>) -> Shape {
     match (becomes, input) {
         (Return::Structs { shape, .. }, _) => shape.as_slice().into(),
-        (_, Input::Tensor(tensor) | Input::Array(tensor) | Input::Bytes(tensor)) => tensor.shape().into(),
+        (_, Input::Tensor(tensor) | Input::Array(tensor) | Input::InPlace(tensor) | Input::Bytes(tensor)) => {
+            tensor.shape().into()
+        }
         (_, Input::New(shape, _)) => shape.clone(),
         (_, Input::Values(_)) => Shape::new(),
     }

@@ -25,7 +25,7 @@ pub(super) enum Return<'py> {
     New,
     /// The tensor that was given.
     Tensor(Bound<'py, PyAny>),
-    /// It is copied into the array that was given.
+    /// It is in the array that was given, or is copied there.
     InPlace(Bound<'py, PyAny>),
     /// Words that are structs: an array of this shape and dtype, and the dtype that its giver had.
     Structs {
@@ -43,7 +43,10 @@ impl<'py> Return<'py> {
             Self::New if !as_array => Ok(Py::new(py, PyTensor(result))?.into_bound(py).into_any()),
             Self::New => to_array(py, &result, true),
             Self::InPlace(array) => {
-                py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, read_array(py, &result)?))?;
+                let own = alias(array.cast()?)?;
+                if own.is_none_or(|own| !own.same_elements(&result)) {
+                    py.import(intern!(py, "numpy"))?.call_method1("copyto", (&array, read_array(py, &result)?))?;
+                }
                 Ok(array)
             }
             // No tensor holds structs.
@@ -98,9 +101,13 @@ pub(super) fn new_output<'py>(
     let own = layout::element_dtype(py, &binding.ty, tail)?;
     let size: usize = own.getattr("itemsize")?.extract()?;
     checked_len(&shape, size.max(4), &format!("kernel '{}': '{}'", kernel.name, binding.name))?;
-    // Plain words may be asked for in place of structs, which no tensor holds.
-    let as_words = dtype.as_ref().map_or(Ok(false), |dtype| dtype.getattr("names").map(|names| names.is_none()))?;
-    if !own.getattr("names")?.is_none() && !as_words {
+    // Plain words may be asked for in place of structs and of numbers of 64 bits, which no tensor holds.
+    let as_words = match &dtype {
+        None => false,
+        Some(dtype) => dtype.getattr("names")?.is_none() && !dtype.eq(&own)?,
+    };
+    let has_no_tensors = !own.getattr("names")?.is_none() || is_wide(&own)?;
+    if has_no_tensors && !as_words {
         let words = shape.iter().product::<usize>() * size / 4;
         if let Some(dtype) = &dtype {
             // Whether it can be had of what the kernel writes.
@@ -155,8 +162,34 @@ pub(super) fn storage_argument<'py>(
     if array.dtype().has_fields() {
         return structured_argument(kernel, binding, &array, into);
     }
-    let tensor = array_tensor(kernel, binding, &array)?;
-    Ok((Input::Array(tensor), into.map_or(Return::New, Return::InPlace)))
+    array_argument(kernel, binding, &array, into)
+}
+
+/// An array without fields, and the one that is written in its place.
+fn array_argument<'py>(
+    kernel: &Kernel,
+    binding: &Binding,
+    array: &Bound<'py, PyUntypedArray>,
+    into: Option<Bound<'py, PyAny>>,
+) -> PyResult<(Input, Return<'py>)> {
+    let own = layout::element_dtype(array.py(), &binding.ty, 0)?;
+    let native = array.dtype().call_method1("newbyteorder", ("=",))?;
+    if is_wide(&own)? && native.eq(&own)? {
+        // No tensor has numbers so large.
+        let bytes = array.py().import("numpy")?.call_method1("ascontiguousarray", (array, &own))?;
+        let (shape, given) = (array.shape().to_vec(), Some(array.dtype().into_any()));
+        return Ok((Input::Bytes(bytes_tensor(&bytes)?), Return::Structs { shape, dtype: own, given, into }));
+    }
+    let tensor = array_tensor(kernel, binding, array)?;
+    Ok(match into {
+        None => (Input::Array(tensor), Return::New),
+        Some(array) => (Input::InPlace(tensor), Return::InPlace(array)),
+    })
+}
+
+/// Whether a dtype is one of numbers of 64 bits.
+fn is_wide(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(dtype.getattr("names")?.is_none() && dtype.getattr("itemsize")?.extract::<usize>()? == 8)
 }
 
 /// An array of a dtype that devices have, as a tensor over its memory, or over a copy where it does not lie right.
@@ -242,11 +275,12 @@ fn other_argument<'py>(
         let array = if is_array {
             as_array(value, &format!("kernel '{}'", kernel.name), name).map_err(as_kernel_error(py))?
         } else {
+            values::check_length(kernel, name, ty, element.getattr("itemsize")?.extract()?, value)?;
             // Python's own numbers take the variable's dtype.
             let make = py.import("gpukern._structs")?.getattr("of_numbers")?;
             make.call1((value, element)).map_err(wrong)?.cast_into::<PyUntypedArray>()?
         };
-        return Ok((Input::Array(array_tensor(kernel, binding, &array)?), Return::New));
+        return array_argument(kernel, binding, &array, None);
     }
     if value.hasattr("dtype")? {
         // A struct of NumPy's is an array of one.

@@ -1,8 +1,9 @@
 //! Python's numbers, sequences and dicts as bytes that lie as a WGSL type says.
 
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyMapping, PySequence, PyString};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyMapping, PySequence, PyString, PyTuple};
 
 use crate::kernel::Kernel;
 use crate::kernel::bind::smallest;
@@ -25,7 +26,42 @@ pub(super) fn pack(
 }
 
 /// The most bytes of a value: no device binds more.
-const MOST: usize = 1 << 32;
+const MOST: usize = 1 << 31;
+
+/// Refuses a sequence that is too long for any binding, before NumPy makes an array of it.
+pub(super) fn check_length(
+    kernel: &Kernel,
+    name: &str,
+    ty: &Type,
+    size: usize,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let refuse =
+        |many: &str| Err(kernel.refuse(format!("'{name}' ({ty}): {many}, and no binding holds so many")).into());
+    match counted(value, 0) {
+        Ok(count) if count > MOST / size => refuse(&format!("it has {count} elements")),
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+            refuse("it has more elements than 63 bits count")
+        }
+        // What says no length is whatever NumPy makes of it.
+        _ => Ok(()),
+    }
+}
+
+/// How many elements a sequence has, where those of lists are taken to be as long as the first.
+fn counted(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<usize> {
+    let count = value.len()?;
+    let nests = value.is_exact_instance_of::<PyList>() || value.is_exact_instance_of::<PyTuple>();
+    if !nests || count == 0 || depth > DEEPEST {
+        return Ok(count);
+    }
+    let first = value.get_item(0)?;
+    let is_text = first.is_instance_of::<PyString>() || first.is_instance_of::<PyBytes>();
+    Ok(if is_text { count } else { count.saturating_mul(counted(&first, depth + 1).unwrap_or(1)) })
+}
+
+/// NumPy's arrays have no more axes.
+const DEEPEST: usize = 64;
 
 /// Bytes of a value whose type leaves the number of its last elements open.
 fn size_with_tail(kernel: &Kernel, name: &str, ty: &Type, value: &Bound<'_, PyAny>) -> PyResult<usize> {

@@ -77,11 +77,8 @@ pub(super) fn launch(
             From::Scalar(..) => None,
         })
         .collect();
-    let sources: &SmallVec<[From<'_>; 4]> = &sources
-        .iter()
-        .zip(&own)
-        .map(|(source, tensor)| tensor.as_ref().map_or(*source, From::Tensor))
-        .collect();
+    let sources: &SmallVec<[From<'_>; 4]> =
+        &sources.iter().zip(&own).map(|(source, tensor)| tensor.as_ref().map_or(*source, From::Tensor)).collect();
     let first = outputs[0];
     let runner = &Runner::of(first);
     let shape = first.shape();
