@@ -94,7 +94,7 @@ fn calls_and_statements_that_are_nested_too_deeply() {
     let otherwise: String = (0..1500).map(|i| format!("else if x == {i}.0 {{ result[0] = {i}; }}\n")).collect();
     let statements = format!("let x = result[1]; if x < 0 {{ result[1] = 2; }} {otherwise}");
     let on_deep_stack = |work: fn(&(String, String)), texts: (String, String)| {
-        let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(move || work(&texts));
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(move || work(&texts));
         thread.unwrap().join().unwrap();
     };
     on_deep_stack(
