@@ -140,7 +140,7 @@ fn each_block<'a>(statement: &'a Statement, f: &mut dyn FnMut(&'a Block)) {
 }
 
 fn each_statement<'a>(block: &'a Block, f: &mut dyn FnMut(&'a Statement)) {
-    for statement in block.iter() {
+    for statement in block {
         f(statement);
         each_block(statement, &mut |block| each_statement(block, f));
     }

@@ -163,7 +163,9 @@ impl Type {
                 }
             }
             Shape::Struct(members) => {
-                members.iter().for_each(|member| member.ty.scalars(layout, offset + member.offset(layout), f));
+                for member in members {
+                    member.ty.scalars(layout, offset + member.offset(layout), f);
+                }
             }
         }
     }
