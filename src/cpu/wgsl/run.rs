@@ -196,7 +196,10 @@ impl Run<'_> {
         let fuel = self.code.cost.map_or(LOOPS, |cost| 1 + cost / ROUND).min(MOST_FUEL as u64);
         let mut left = numbers.end - numbers.start;
         while left > 0 {
-            let count = left.min(columns - x).min(MOST_FUEL as u64 / fuel);
+            let mut count = left.min(columns - x);
+            if count > 1 {
+                count = count.min((worker.context.fuel as u64 / fuel).max(1));
+            }
             let context = (&raw mut worker).cast::<Context>();
             // SAFETY: the code finds the memory that it was compiled for, and the workgroups exist.
             if unsafe { (self.code.entry)(context, x as u32, y as u32, z as u32, count as u32) } != 0 {

@@ -165,6 +165,21 @@ fn an_endless_loop_is_out_of_time() {
 }
 
 #[test]
+fn a_caller_that_is_interrupted_stops_all() {
+    thread_local!(static WANTS: AtomicBool = const { AtomicBool::new(false) });
+    interrupt::install(|| WANTS.with(|wants| wants.load(Ordering::Relaxed)));
+    WANTS.with(|wants| wants.store(true, Ordering::Relaxed));
+    let code = code(endless, 0, 64, None);
+    for (threads, caller) in [(1, None), (3, None), (2, Some(thread::current().id()))] {
+        let seen = Seen { caller, ..Seen::default() };
+        // Until another thread gets some of them.
+        while call(&code, &seen, threads, [2, 3, 4], None) != Err(Error::Interrupted) {
+            assert!(caller.is_some());
+        }
+    }
+}
+
+#[test]
 fn fuel_suits_the_time() {
     let code = code(endless, 0, 64, None);
     let run = Run {
