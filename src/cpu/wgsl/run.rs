@@ -235,7 +235,7 @@ impl Run<'_> {
         if let Some(limit) = self.timeout.filter(|&limit| passed > limit) {
             self.stop(Error::Kernel(format!(
                 "kernel '{}': it ran for longer than gpukern.config.kernel_timeout = {} seconds; its results are \
-                 incomplete. Look for a loop that does not end, or allow more time",
+                 incomplete. Look for a loop that does not end, or set more seconds, or None for no limit",
                 self.name,
                 limit.as_secs_f64()
             )));

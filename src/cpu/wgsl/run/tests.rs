@@ -1,4 +1,5 @@
 //! Functions in place of compiled code.
+#![expect(clippy::cast_ptr_alignment, reason = "memory of workgroups is aligned, and so is what is bound here")]
 
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::thread;
