@@ -1,7 +1,7 @@
 //! Runs compiled code: workgroups on all threads, until they are done, out of time or interrupted.
 //!
 //! Threads take chunks of workgroups from the pool. Compiled code counts the rounds of its loops and calls [`poll`] now
-//! and then, so that even an endless loop can be stopped; a thread that waits for others looks for what would stop them.
+//! and then, so that even an endless loop can be stopped. A caller that waits looks for what would stop the others.
 #![expect(unsafe_code, reason = "compiled code is memory that is called")]
 
 mod executable;
