@@ -42,14 +42,45 @@ pub(crate) struct Code {
 }
 
 /// How many invocations of a kernel run best at once.
+///
+/// More of them share what is done once for a group, and functions are faster over more lanes. But vectors take up
+/// registers, and what does not lie side by side in memory is loaded lane by lane anyway.
 fn fitting(body: &ir::Body) -> usize {
     let size: u32 = body.workgroup_size.iter().product();
     match size {
         _ if body.subgroups => 8,
         1 => 1,
         2..=4 => 4,
+        5..16 => 8,
+        _ if is_dense(body) => 16,
         _ => 8,
     }
+}
+
+/// Whether groups share work, and have their data side by side.
+fn is_dense(body: &ir::Body) -> bool {
+    let shapes = shape::Shapes::new(body, &liveness::Liveness::new(body), 16);
+    let (mut shares, mut is_scattered) = (false, false);
+    for statement in &body.statements {
+        statement.any(&mut |inner| {
+            match inner {
+                ir::Statement::Barrier => shares = true,
+                ir::Statement::Let(value) => shares |= matches!(body.op(*value), ir::Op::Call(..)),
+                ir::Statement::Load { place, parts } => {
+                    let size = parts.first().map_or(4, |part| part.format.size());
+                    is_scattered |= place.memory != ir::Memory::Private
+                        && place.steps.iter().any(|step| match shapes.of(body, step.index) {
+                            shape::Shape::Affine(stride) => stride.unsigned_abs().saturating_mul(step.stride) > size,
+                            shape::Shape::Varying => true,
+                            _ => false,
+                        });
+                }
+                _ => {}
+            }
+            false
+        });
+    }
+    shares && !is_scattered
 }
 
 /// Something that the CPU device does not compile, and where in the source it stands.

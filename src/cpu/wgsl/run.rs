@@ -52,6 +52,8 @@ pub(super) struct Context {
     pub(super) groups: [u32; 3],
     /// Taken down by one in each round of each loop. Below zero, the code calls [`poll`].
     pub(super) fuel: i32,
+    /// What `poll` returned last.
+    pub(super) answer: u32,
 }
 
 /// Compiled code: runs the workgroups (x, y, z) to (x + count − 1, y, z). Returns 0, or what `poll` returned if that
@@ -188,6 +190,7 @@ impl Run<'_> {
             zeros: ZEROS.0.as_ptr(),
             groups: self.groups,
             fuel: FUEL,
+            answer: 0,
         };
         let mut worker = Worker { context, run: self, calls, quota: FUEL, polled: None };
         let [columns, rows, _] = self.groups.map(u64::from);

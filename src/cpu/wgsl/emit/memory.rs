@@ -12,15 +12,15 @@ use smallvec::SmallVec;
 use super::lanes::{Lanes, Vectors, memory, scalar_type, vector_type};
 use super::{DISCARD, Emitter};
 use crate::cpu::wgsl::ir::{Atomic, Binary, Count, Format, Kind, Memory, Part, Place, Step, Value};
-use crate::cpu::wgsl::range;
 use crate::cpu::wgsl::run;
 
 /// Where the lanes of a place are.
 enum Address {
     /// All at one place, which is there if the condition holds.
     One { start: ir::Value, valid: Option<ir::Value> },
-    /// Each so many bytes behind the one before. All are there if the condition holds.
-    Strided { start: ir::Value, stride: i64, valid: Option<ir::Value> },
+    /// Each so many bytes behind the one before. All are side by side if the first condition holds, and none is there
+    /// unless the second one does.
+    Strided { start: ir::Value, stride: i64, fits: Option<ir::Value>, valid: Option<ir::Value> },
     /// One for each lane, and the mask of those that are there.
     Each { starts: Vec<ir::Value>, valid: Option<Vectors> },
 }
@@ -86,7 +86,7 @@ impl Emitter<'_> {
         match (step.count, place.memory) {
             (Count::Fixed(count), _) => {
                 let is_below =
-                    range::upper(self.body, step.index, self.lanes).is_some_and(|upper| upper < u64::from(count));
+                    self.ranges.upper(self.body, step.index, self.lanes).is_some_and(|upper| upper < u64::from(count));
                 (!is_below).then(|| self.b.ins().iconst(I64, i64::from(count)))
             }
             (Count::Runtime { offset }, Memory::Buffer { index, .. }) => {
@@ -109,8 +109,7 @@ impl Emitter<'_> {
             start = self.b.ins().iadd_imm_s(start, i64::from(place.offset) * scale);
         }
         let mut stride = 0;
-        let mut valid: Option<ir::Value> = None;
-        let mut one_valid: Option<ir::Value> = None;
+        let (mut fits, mut valid): (Option<ir::Value>, Option<ir::Value>) = (None, None);
         for (step, lanes) in place.steps.iter().zip(&indices) {
             let (Lanes::One(first) | Lanes::Affine(first, _)) = *lanes else { continue };
             let more = if let Lanes::Affine(_, more) = *lanes { i64::from(more) } else { 0 };
@@ -120,27 +119,23 @@ impl Emitter<'_> {
                 if more == 0 {
                     let zero = self.b.ins().iconst(I64, 0);
                     index = self.b.ins().select(is_below, index, zero);
-                    one_valid = Some(self.both(one_valid, is_below));
+                    valid = Some(self.both(valid, is_below));
                 } else {
                     // Both ends are below it. What wraps is beyond it in 64 bits.
                     let last = self.b.ins().iadd_imm_s(index, more.wrapping_mul(self.lanes as i64 - 1));
                     let last_is_below = self.b.ins().icmp(IntCC::UnsignedLessThan, last, bound);
-                    valid = Some(self.both(valid, is_below));
-                    valid = Some(self.both(valid, last_is_below));
+                    fits = Some(self.both(fits, is_below));
+                    fits = Some(self.both(fits, last_is_below));
                 }
             }
             let offset = self.b.ins().imul_imm_u(index, i64::from(step.stride) * scale);
             start = self.b.ins().iadd(start, offset);
             stride += more * i64::from(step.stride);
         }
-        if stride == 0 && valid.is_none() {
-            return Address::One { start, valid: one_valid };
+        if stride == 0 && fits.is_none() {
+            return Address::One { start, valid };
         }
-        // Where an index that all share is too large, the lanes are looked at one by one.
-        if let Some(one) = one_valid {
-            valid = Some(self.both(valid, one));
-        }
-        Address::Strided { start, stride, valid }
+        Address::Strided { start, stride, fits, valid }
     }
 
     fn both(&mut self, a: Option<ir::Value>, b: ir::Value) -> ir::Value {
@@ -211,8 +206,12 @@ impl Emitter<'_> {
                     self.set_value(part.value, lanes);
                 }
             }
-            Address::Strided { start, stride, valid } if place.memory != Memory::Private => {
-                self.load_strided(place, parts, start, stride, valid, flags);
+            Address::Strided { start, stride, fits, valid } if place.memory != Memory::Private => {
+                let all = self.loaded_strided(place, parts, start, stride, fits, flags);
+                for (part, lanes) in parts.iter().zip(all) {
+                    let lanes = self.or_zero(lanes, part.format.kind(), valid);
+                    self.set_value(part.value, lanes);
+                }
             }
             Address::Strided { .. } => {
                 let (starts, valid) = self.scattered(place);
@@ -292,25 +291,21 @@ impl Emitter<'_> {
         )
     }
 
-    fn load_strided(
+    fn loaded_strided(
         &mut self,
         place: &Place,
         parts: &[Part],
         start: ir::Value,
         stride: i64,
-        valid: Option<ir::Value>,
+        fits: Option<ir::Value>,
         flags: MemFlagsData,
-    ) {
-        let Some(valid) = valid else {
-            let all = self.load_side_by_side(parts, start, stride, flags);
-            for (part, lanes) in parts.iter().zip(all) {
-                self.set_value(part.value, lanes);
-            }
-            return;
+    ) -> Vec<Lanes> {
+        let Some(fits) = fits else {
+            return self.load_side_by_side(parts, start, stride, flags);
         };
         let (fast, slow, end) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(slow);
-        self.b.ins().brif(valid, fast, &[], slow, &[]);
+        self.b.ins().brif(fits, fast, &[], slow, &[]);
         let mut results = Vec::new();
         for part in parts {
             let kind = part.format.kind();
@@ -335,9 +330,7 @@ impl Emitter<'_> {
         }
         self.b.switch_to_block(end);
         self.b.seal_block(end);
-        for (part, lanes) in parts.iter().zip(results) {
-            self.set_value(part.value, lanes);
-        }
+        results
     }
 
     /// Loads what lies so many bytes apart from lane to lane.
@@ -529,8 +522,8 @@ impl Emitter<'_> {
                     }
                 });
             }
-            Address::Strided { start, stride, valid } if place.memory != Memory::Private && stride != 0 => {
-                self.store_strided(place, parts, &values, start, stride, valid);
+            Address::Strided { start, stride, fits, valid } if place.memory != Memory::Private && stride != 0 => {
+                self.store_if(valid, |e| e.store_strided(place, parts, &values, start, stride, fits));
             }
             Address::One { .. } | Address::Strided { .. } => {
                 let (starts, valid) = self.scattered(place);
@@ -610,20 +603,20 @@ impl Emitter<'_> {
         values: &[Lanes],
         start: ir::Value,
         stride: i64,
-        valid: Option<ir::Value>,
+        fits: Option<ir::Value>,
     ) {
-        let mut valid = valid;
+        let mut fits = fits;
         if let Some(mask) = self.mask.clone() {
             let all = self.all(&mask);
-            valid = Some(self.both(valid, all));
+            fits = Some(self.both(fits, all));
         }
-        let Some(valid) = valid else {
+        let Some(fits) = fits else {
             self.store_side_by_side(parts, values, start, stride);
             return;
         };
         let (fast, slow, end) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(slow);
-        self.b.ins().brif(valid, fast, &[], slow, &[]);
+        self.b.ins().brif(fits, fast, &[], slow, &[]);
         self.b.switch_to_block(fast);
         self.b.seal_block(fast);
         self.store_side_by_side(parts, values, start, stride);
