@@ -381,7 +381,7 @@ def test_arrays_of_doubles(cpu):
     assert kernel(x=[1, 2.5], y=[0.5, 0.25], threads=2, device=cpu).tolist() == [1.5, 2.75]
     words = kernel(x=x, y=gk.zeros(84, "uint32", device=cpu), threads=42)
     assert_same(words.numpy().view(np.float64), x.ravel())
-    with pytest.raises(gk.KernelError, match="'x'.*float32, but f64 is float64, of which there are no tensors"):
+    with pytest.raises(gk.KernelError, match=r"'x'.*float32, but f64 is float64, of which there are no tensors"):
         kernel(x=gk.ones(3, device=cpu), out={"y": 3}, threads=3)
 
 
@@ -419,9 +419,10 @@ def test_wide_integers(cpu):
             2,
         ),
         (
-            "enable wgpu_cooperative_matrix;\n@group(0) @binding(0) var<storage, read_write> y: array<f32>;\n"
-            "@compute @workgroup_size(8) fn f() {\n"
-            "    let a = coopLoad<coop_mat8x8<f32, A>>(&y[0], 8u);\n    coopStore(a, &y[0], 8u);\n}",
+            "enable wgpu_cooperative_matrix;\n"
+            + "@group(0) @binding(0) var<storage, read_write> y: array<f32>;\n"
+            + "@compute @workgroup_size(8) fn f() {\n"
+            + "    let a = coopLoad<coop_mat8x8<f32, A>>(&y[0], 8u);\n    coopStore(a, &y[0], 8u);\n}",
             "cooperative matri",
             4,
         ),
