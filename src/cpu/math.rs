@@ -10,17 +10,19 @@ use super::simd::{MAX_LANES, Simd};
 
 mod division;
 mod exponential;
+mod inverse;
 mod logarithm;
 mod normal;
 mod power;
 mod trigonometric;
 
 pub use division::{floor_divide, remainder};
-pub use exponential::{exp, exp2, expm1, gelu_tanh, sigmoid, silu, tanh};
-pub use logarithm::{log, log1p, log2, softplus};
+pub use exponential::{cosh, exp, exp2, expm1, gelu_tanh, sigmoid, silu, sinh, tanh};
+pub use inverse::{acos, asin, atan, atan2};
+pub use logarithm::{acosh, asinh, atanh, log, log1p, log2, softplus};
 pub use normal::{erf, gelu};
 pub use power::power;
-pub use trigonometric::{cos, sin};
+pub use trigonometric::{cos, sin, tan};
 
 /// The larger of the two; NaN if either is.
 #[inline(always)]

@@ -156,6 +156,47 @@ pub trait Simd: Copy {
         }
     }
 
+    /// The first `count` lanes, 1, 4 or `LANES`, and zeros after them. For what was just stored in parts of 16 bytes: a
+    /// longer load would have to wait until those have arrived in the cache.
+    ///
+    /// # Safety
+    /// `from` is readable for `count` elements and aligned to 16 bytes.
+    #[inline(always)]
+    unsafe fn load_parts(from: *const f32, count: usize) -> Self {
+        let mut parts = [[0.0; 4]; MAX_LANES / 4];
+        // SAFETY: the caller's promise; the parts take any vector.
+        unsafe {
+            if count == 1 {
+                parts[0][0] = *from;
+            } else {
+                for part in 0..count / 4 {
+                    parts[part] = from.cast::<[f32; 4]>().add(part).read();
+                }
+            }
+            Self::load_f32(parts.as_ptr().cast())
+        }
+    }
+    /// Stores the first `count` lanes, 1, 4 or `LANES`.
+    ///
+    /// # Safety
+    /// `to` is writable for `count` elements.
+    #[inline(always)]
+    unsafe fn store_parts(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count == Self::LANES {
+                return self.store_f32(to);
+            }
+            let mut whole = [0.0; MAX_LANES];
+            self.store_f32(whole.as_mut_ptr());
+            if count == 1 {
+                *to = whole[0];
+            } else {
+                to.cast::<[f32; 4]>().write_unaligned([whole[0], whole[1], whole[2], whole[3]]);
+            }
+        }
+    }
+
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -306,6 +347,13 @@ pub trait Kernel {
     fn run<V: Simd>(self) -> Self::Output;
 }
 
+/// A function that machine code can call, written over [`Simd`]. Implementations are `#[inline(always)]`.
+pub(crate) trait Routine {
+    /// # Safety
+    /// What the routine asks for.
+    unsafe fn run<V: Simd>(at: *mut u8, lanes: usize);
+}
+
 /// An instruction set that the loops are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Level {
@@ -378,6 +426,27 @@ impl Level {
             #[cfg(target_arch = "aarch64")]
             Self::Neon => kernel.run::<portable::F32x8<true>>(),
             _ => kernel.run::<portable::F32x8<false>>(),
+        }
+    }
+
+    /// A routine for 1, 4, 8 or 16 lanes, compiled for this level.
+    pub(crate) fn routine<R: Routine>(self, lanes: usize) -> unsafe extern "C" fn(*mut u8) {
+        macro_rules! of {
+            ($module:ident) => {
+                match lanes {
+                    1 => $module::routine::<R, 1>,
+                    4 => $module::routine::<R, 4>,
+                    8 => $module::routine::<R, 8>,
+                    _ => $module::routine::<R, 16>,
+                }
+            };
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if lanes == 16 => avx512::routine::<R>,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx2 => of!(avx2),
+            _ => of!(portable),
         }
     }
 

@@ -25,6 +25,8 @@ use crate::error::{Error, Result};
 const MOST_THREADS: usize = 1024;
 /// How long an idle worker watches for work before it sleeps.
 const PATIENCE: Duration = Duration::from_micros(50);
+/// How often a caller that waits looks around, if it wants to.
+const WATCH: Duration = Duration::from_millis(20);
 
 /// How many threads to use: `GPUKERN_THREADS`, or as many as the process may run at once, by its affinity mask and by
 /// its cgroup's quota.
@@ -49,7 +51,17 @@ pub fn for_each_chunk(threads: usize, count: usize, work: impl Fn(usize) + Sync)
     if threads <= 1 || count <= 1 {
         (0..count).for_each(work);
     } else {
-        Pool::of_this_process().run(threads.min(count), count, &work);
+        Pool::of_this_process().run(threads.min(count), count, &work, None);
+    }
+}
+
+/// As [`for_each_chunk`]. While the caller has nothing left to do but to wait for the others, it calls `watch` now and
+/// then.
+pub(crate) fn for_each_chunk_watched(threads: usize, count: usize, work: impl Fn(usize) + Sync, watch: impl Fn()) {
+    if threads <= 1 || count <= 1 {
+        (0..count).for_each(work);
+    } else {
+        Pool::of_this_process().run(threads.min(count), count, &work, Some(&watch));
     }
 }
 
@@ -149,7 +161,7 @@ impl Pool {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&'static self, threads: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
+    fn run(&'static self, threads: usize, count: usize, work: &(dyn Fn(usize) + Sync), watch: Option<&dyn Fn()>) {
         let job = Job {
             work,
             count,
@@ -168,6 +180,13 @@ impl Pool {
         while job.helpers.load(Ordering::Acquire) != 0 {
             if start.elapsed() < PATIENCE {
                 std::hint::spin_loop();
+            } else if let Some(watch) = watch {
+                thread::park_timeout(WATCH);
+                if job.helpers.load(Ordering::Acquire) != 0
+                    && let Err(panic) = catch_unwind(AssertUnwindSafe(watch))
+                {
+                    job.fail(panic);
+                }
             } else {
                 thread::park();
             }
@@ -288,8 +307,12 @@ impl Job<'_> {
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
             self.next.store(self.count, Ordering::Relaxed);
-            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            self.fail(panic);
         }
+    }
+
+    fn fail(&self, panic: Box<dyn Any + Send>) {
+        *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
     }
 
     /// The last thing that a helper does with a job: the caller may free it at once.
@@ -346,6 +369,28 @@ mod tests {
                 thread::yield_now();
             }
         });
+    }
+
+    #[test]
+    fn a_caller_that_waits_looks_around() {
+        let (caller, waiting) = (thread::current().id(), AtomicBool::new(true));
+        let work = |_| {
+            while thread::current().id() != caller && waiting.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+        };
+        // Over when the caller looks, if the other thread gets a chunk at all.
+        for _ in 0..3 {
+            for_each_chunk_watched(2, 2, work, || waiting.store(false, Ordering::Relaxed));
+            waiting.store(true, Ordering::Relaxed);
+        }
+        let watched = || {
+            for_each_chunk_watched(2, 2, work, || {
+                waiting.store(false, Ordering::Relaxed);
+                panic!("seen");
+            })
+        };
+        while catch_unwind(AssertUnwindSafe(watched)).is_ok() {}
     }
 
     #[test]

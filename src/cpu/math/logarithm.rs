@@ -40,6 +40,41 @@ pub fn softplus<V: Simd>(x: V) -> V {
     natural(f, e).add(x.max(V::splat(0.0)))
 }
 
+/// From here on squares may overflow, and 1 is nothing beside them.
+const FAR: f32 = 1e9;
+
+/// log(x + √(x² + 1)), within 3 units.
+#[inline(always)]
+pub fn asinh<V: Simd>(x: V) -> V {
+    let (one, a) = (V::splat(1.0), x.abs());
+    let square = a.mul(a);
+    let rest = square.div(square.add(one).sqrt().add(one));
+    far_log1p(a, a.add(rest)).copysign(x)
+}
+
+/// log(x + √(x² − 1)), within 3 units; NaN below 1.
+#[inline(always)]
+pub fn acosh<V: Simd>(x: V) -> V {
+    let one = V::splat(1.0);
+    let t = x.sub(one);
+    let y = far_log1p(x, t.add(t.mul(t.add(V::splat(2.0))).sqrt()));
+    V::select(x.less(one), V::splat(f32::NAN), y)
+}
+
+/// log((1 + x) / (1 − x)) / 2, within 3 units; ±∞ for ±1, and NaN beyond.
+#[inline(always)]
+pub fn atanh<V: Simd>(x: V) -> V {
+    let a = x.abs();
+    log1p(a.add(a).div(V::splat(1.0).sub(a))).mul(V::splat(0.5)).copysign(x)
+}
+
+/// log(1 + u), or log 2a where that is far.
+#[inline(always)]
+fn far_log1p<V: Simd>(a: V, u: V) -> V {
+    let far = V::splat(FAR).less(a);
+    log1p(V::select(far, a, u)).add(V::select(far, V::splat(std::f32::consts::LN_2), V::splat(0.0)))
+}
+
 /// log(1 + f) + e·ln 2, for whole e and f from −0.25 to 0.5.
 #[inline(always)]
 fn natural<V: Simd>(f: V, e: V) -> V {

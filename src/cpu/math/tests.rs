@@ -121,6 +121,15 @@ sweeps! {
     gelu_tanh_is_right_everywhere: gelu_tanh, 3.0, true, exact_gelu_tanh;
     sin_is_right_everywhere: sin, 2.5, false, f64::sin;
     cos_is_right_everywhere: cos, 2.5, false, f64::cos;
+    tan_is_right_everywhere: tan, 4.0, false, f64::tan;
+    asin_is_right_everywhere: asin, 2.0, false, f64::asin;
+    acos_is_right_everywhere: acos, 2.0, false, f64::acos;
+    atan_is_right_everywhere: atan, 2.0, false, f64::atan;
+    sinh_is_right_everywhere: sinh, 2.0, false, f64::sinh;
+    cosh_is_right_everywhere: cosh, 2.0, false, f64::cosh;
+    asinh_is_right_everywhere: asinh, 3.0, false, f64::asinh;
+    acosh_is_right_everywhere: acosh, 3.0, false, f64::acosh;
+    atanh_is_right_everywhere: atanh, 3.0, false, f64::atanh;
     rsqrt_is_right_everywhere: rsqrt, 1.5, false, |x| 1.0 / x.sqrt();
     sign_is_right_everywhere: sign, 0.0, false, |x| if x == 0.0 { 0.0 } else { x.signum() };
 }
@@ -187,6 +196,7 @@ macro_rules! of_two {
 
 of_two! {
     Power: power;
+    Atan2: atan2;
     Remainder: remainder;
     FloorDivide: floor_divide;
     Maximum: maximum;
@@ -220,6 +230,12 @@ fn pairs() -> (Vec<f32>, Vec<f32>) {
 fn power_is_right_everywhere() {
     let (x, y) = pairs();
     check::<Power>("power", (&x, &y), 2.0, false, f64::powf);
+}
+
+#[test]
+fn atan2_is_right_everywhere() {
+    let (y, x) = pairs();
+    check::<Atan2>("atan2", (&y, &x), 2.5, false, f64::atan2);
 }
 
 #[test]

@@ -3,23 +3,23 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason, given at the type, is that of every block")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
+    __m128, __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
     _MM_FROUND_TO_NEAREST_INT, _MM_FROUND_TO_NEG_INF, _MM_FROUND_TO_POS_INF, _MM_FROUND_TO_ZERO, _mm_add_ps,
-    _mm_add_ss, _mm_and_si128, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm_packs_epi16, _mm_packs_epi32, _mm_packus_epi32, _mm_set1_epi8, _mm_sfence, _mm_storel_epi64, _mm_storeu_si128,
-    _mm_stream_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps,
-    _mm256_blendv_epi8, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
-    _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps, _mm256_extracti128_si256,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps,
-    _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_sqrt_ps,
-    _mm256_srai_epi32, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_epi32, _mm256_sub_ps,
-    _mm256_xor_ps,
+    _mm_add_ss, _mm_and_si128, _mm_cvtss_f32, _mm_load_ss, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps,
+    _mm_movehl_ps, _mm_packs_epi16, _mm_packs_epi32, _mm_packus_epi32, _mm_set1_epi8, _mm_sfence, _mm_store_ss,
+    _mm_storel_epi64, _mm_storeu_ps, _mm_storeu_si128, _mm_stream_si128, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_epi8, _mm256_blendv_ps, _mm256_castps_si256,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps,
+    _mm256_mul_ps, _mm256_or_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set_m128, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_slli_epi32, _mm256_sqrt_ps, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_stream_ps,
+    _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_ps, _mm256_zextps128_ps256,
 };
 
 use half::{bf16, f16};
 
-use super::{Kernel, Simd};
+use super::{Kernel, Routine, Simd};
 
 /// Runs a kernel compiled for AVX2, FMA and F16C.
 ///
@@ -28,6 +28,20 @@ use super::{Kernel, Simd};
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<F32x8>()
+}
+
+/// A routine for so many lanes.
+///
+/// # Safety
+/// The machine has the features named below, and what the routine asks for.
+pub(super) unsafe extern "C" fn routine<R: Routine, const LANES: usize>(at: *mut u8) {
+    /// Compiled once for all numbers of lanes.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline(never)]
+    unsafe extern "C" fn run<R: Routine>(at: *mut u8, lanes: usize) {
+        unsafe { R::run::<F32x8>(at, lanes) }
+    }
+    unsafe { run::<R>(at, LANES) }
 }
 
 /// SAFETY of every block in this file: the type is private and only `run` hands it out, so the machine has the
@@ -118,6 +132,30 @@ impl Simd for F32x8 {
             let wide = _mm256_castps_si256(mask);
             let words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
             _mm_storel_epi64(to.cast(), _mm_and_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(1)));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_parts(from: *const f32, count: usize) -> Self {
+        // Volatile, since the compiler would make one load of two.
+        unsafe {
+            let from = from.cast::<__m128>();
+            Self(match count {
+                1 => _mm256_zextps128_ps256(_mm_load_ss(from.cast())),
+                4 => _mm256_zextps128_ps256(from.read()),
+                _ => _mm256_set_m128(from.add(1).read_volatile(), from.read_volatile()),
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_parts(self, to: *mut f32, count: usize) {
+        let low = unsafe { _mm256_castps256_ps128(self.0) };
+        unsafe {
+            match count {
+                1 => _mm_store_ss(to, low),
+                4 => _mm_storeu_ps(to, low),
+                _ => self.store_f32(to),
+            }
         }
     }
 

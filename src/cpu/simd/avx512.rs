@@ -3,23 +3,24 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "one reason, given at the type, is that of every block")]
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512bh, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
+    __m128, __m256i, __m512, __m512bh, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
     _MM_FROUND_TO_NEAREST_INT, _MM_FROUND_TO_NEG_INF, _MM_FROUND_TO_POS_INF, _MM_FROUND_TO_ZERO, _MM_MANT_NORM_P75_1P5,
     _MM_MANT_SIGN_SRC, _mm_mask_storeu_epi8, _mm_maskz_set1_epi8, _mm_sfence, _mm_storeu_si128, _mm256_loadu_si256,
-    _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_storeu_si256, _mm256_stream_si256, _mm512_add_epi32,
-    _mm512_add_ps, _mm512_and_ps, _mm512_and_si512, _mm512_andnot_ps, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_div_ps,
-    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_getexp_ps, _mm512_getmant_ps, _mm512_loadu_ps, _mm512_mask_add_ps,
-    _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps, _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
-    _mm512_reduce_min_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
-    _mm512_sqrt_ps, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps, _mm512_xor_ps,
+    _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_set_m128, _mm256_storeu_si256, _mm256_stream_si256,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_ps, _mm512_and_si512, _mm512_andnot_ps, _mm512_castps_si512,
+    _mm512_castps256_ps512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_getexp_ps,
+    _mm512_getmant_ps, _mm512_insertf32x8, _mm512_loadu_ps, _mm512_mask_add_ps, _mm512_mask_blend_epi32,
+    _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_or_ps, _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_reduce_min_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sqrt_ps,
+    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps, _mm512_xor_ps,
 };
 use std::mem::transmute;
 
 use half::{bf16, f16};
 
-use super::{Kernel, Simd};
+use super::{Kernel, Routine, Simd};
 
 /// Runs a kernel compiled for AVX-512.
 ///
@@ -37,6 +38,15 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")]
 pub(super) unsafe fn run_dots<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<F32x16>()
+}
+
+/// A routine for 16 lanes.
+///
+/// # Safety
+/// The machine has the features named, and what the routine asks for.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")]
+pub(super) unsafe extern "C" fn routine<R: Routine>(at: *mut u8) {
+    unsafe { R::run::<F32x16>(at, 16) }
 }
 
 /// SAFETY of every block in this file: the type is private and only `run` hands it out, so the machine has the
@@ -160,6 +170,18 @@ impl Simd for F32x16 {
     #[inline(always)]
     unsafe fn store_mask_tail(mask: Self::Mask, to: *mut u8, count: usize) {
         unsafe { _mm_mask_storeu_epi8(to.cast(), first(count), _mm_maskz_set1_epi8(mask, 1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_parts(from: *const f32, count: usize) -> Self {
+        debug_assert!(count == 16);
+        // Volatile, since the compiler would make one load of four.
+        unsafe {
+            let from = from.cast::<__m128>();
+            let low = _mm256_set_m128(from.add(1).read_volatile(), from.read_volatile());
+            let high = _mm256_set_m128(from.add(3).read_volatile(), from.add(2).read_volatile());
+            Self(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))
+        }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use super::Simd;
+use super::{Routine, Simd};
 
 /// An array of eight, made one by one: unlike `std::array::from_fn`, this is always inlined, and so becomes vectors.
 #[inline(always)]
@@ -36,6 +36,19 @@ impl<const FUSED: bool> F32x8<FUSED> {
     fn compare(self, other: Self, operation: impl Fn(f32, f32) -> bool) -> [u32; 8] {
         each(|i| u32::from(operation(self.0[i], other.0[i])).wrapping_neg())
     }
+}
+
+/// A routine for so many lanes.
+///
+/// # Safety
+/// What the routine asks for.
+pub(super) unsafe extern "C" fn routine<R: Routine, const LANES: usize>(at: *mut u8) {
+    /// Compiled once for all numbers of lanes.
+    #[inline(never)]
+    unsafe extern "C" fn run<R: Routine>(at: *mut u8, lanes: usize) {
+        unsafe { R::run::<F32x8<{ cfg!(target_arch = "aarch64") }>>(at, lanes) }
+    }
+    unsafe { run::<R>(at, LANES) }
 }
 
 impl<const FUSED: bool> Simd for F32x8<FUSED> {

@@ -358,7 +358,8 @@ pub(super) enum Statement {
         place: Place,
         parts: Vec<Part>,
     },
-    /// Makes bytes of private memory zero.
+    /// Makes bytes of private memory zero, where a variable begins that lies there. Nobody needs what any invocation
+    /// had there before.
     Clear {
         offset: u32,
         size: u32,

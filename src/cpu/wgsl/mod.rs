@@ -7,11 +7,19 @@
 //!
 //! Nothing here knows of wgpu or Python.
 
+#[cfg(test)]
+mod check;
 mod emit;
+#[cfg(test)]
+mod interpret;
 mod ir;
+mod liveness;
 mod lower;
 mod math;
+mod range;
+mod region;
 mod run;
+mod shape;
 
 pub(crate) use run::{kernel_timeout, set_kernel_timeout};
 
@@ -29,6 +37,19 @@ pub(crate) struct Code {
     workgroup_memory: usize,
     /// Roughly how many instructions a workgroup takes; `None` where that depends on loops.
     cost: Option<u64>,
+    /// Bytes that each binding has to have. Shorter ones are replaced by zeros that nobody sees.
+    least: Vec<usize>,
+}
+
+/// How many invocations of a kernel run best at once.
+fn fitting(body: &ir::Body) -> usize {
+    let size: u32 = body.workgroup_size.iter().product();
+    match size {
+        _ if body.subgroups => 8,
+        1 => 1,
+        2..=4 => 4,
+        _ => 8,
+    }
 }
 
 /// Something that the CPU device does not compile, and where in the source it stands.
@@ -57,18 +78,24 @@ impl Code {
         level: Level,
         lanes: Option<usize>,
     ) -> std::result::Result<Self, Unsupported> {
+        let whole = |what| Unsupported { what, span: naga::Span::UNDEFINED };
         let body = lower::lower(module, info, !trusted)?;
-        let lanes = lanes.unwrap_or(8);
-        let emitted =
-            emit::emit(&body, lanes, level).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
-        let executable =
-            run::Executable::new(&emitted.code).map_err(|what| Unsupported { what, span: naga::Span::UNDEFINED })?;
+        let mut lanes = lanes.unwrap_or_else(|| fitting(&body));
+        let emitted = loop {
+            match emit::emit(&body, lanes, level) {
+                Ok(emitted) => break emitted,
+                Err(emit::Failure::TooLarge(_)) if lanes > 1 => lanes /= if lanes == 4 { 4 } else { 2 },
+                Err(emit::Failure::TooLarge(what) | emit::Failure::Other(what)) => return Err(whole(what)),
+            }
+        };
+        let executable = run::Executable::new(&emitted.code).map_err(whole)?;
         Ok(Self {
             entry: executable.entry(),
             executable,
             scratch: emitted.scratch,
             workgroup_memory: body.workgroup_memory as usize,
             cost: emitted.cost,
+            least: emitted.least,
         })
     }
 
@@ -78,7 +105,23 @@ impl Code {
     /// What is bound stays where it is and is writable where the kernel writes it; nobody else writes it meanwhile.
     #[expect(unsafe_code, reason = "compiled code works on memory of the caller's")]
     pub(crate) unsafe fn run(&self, name: &str, device: CpuDevice, bound: &[Bound], groups: [u32; 3]) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { run::run(self, name, device, bound, groups) }
+        let is_short = |(bound, least): (&Bound, &usize)| bound.bytes < *least;
+        let mut zeros = Vec::new();
+        let mut replaced = Vec::new();
+        let mut bound = bound;
+        if bound.iter().zip(&self.least).any(is_short) {
+            zeros = vec![0_u128; self.least.iter().max().copied().unwrap_or(0).div_ceil(16)];
+            replaced = bound.to_vec();
+            for (bound, least) in replaced.iter_mut().zip(&self.least) {
+                if bound.bytes < *least {
+                    bound.start = zeros.as_mut_ptr().cast();
+                }
+            }
+            bound = &replaced;
+        }
+        // SAFETY: the caller's promise. What is too short is only read where it says that it has nothing.
+        let result = unsafe { run::run(self, name, device, bound, groups) };
+        drop((zeros, replaced));
+        result
     }
 }
