@@ -419,10 +419,12 @@ def test_wide_integers(cpu):
             2,
         ),
         (
-            "enable wgpu_cooperative_matrix;\n"
-            + "@group(0) @binding(0) var<storage, read_write> y: array<f32>;\n"
-            + "@compute @workgroup_size(8) fn f() {\n"
-            + "    let a = coopLoad<coop_mat8x8<f32, A>>(&y[0], 8u);\n    coopStore(a, &y[0], 8u);\n}",
+            """enable wgpu_cooperative_matrix;
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(8) fn f() {
+    let a = coopLoad<coop_mat8x8<f32, A>>(&y[0], 8u);
+    coopStore(a, &y[0], 8u);
+}""",
             "cooperative matri",
             4,
         ),
@@ -870,7 +872,8 @@ def test_arrays_alone_go_where_it_is_said():
         print(gk.default_device().id)
         kernel = gk.Kernel('''{THREE}''')
         with gk.profile() as profile:
-            print(kernel(y=np.zeros(1, np.uint32), threads=1), gk.ReductionKernel("x", "a + b", "0")(np.ones(9, np.float32)))
+            total = gk.ReductionKernel("x", "a + b", "0")(np.ones(9, np.float32))
+            print(kernel(y=np.zeros(1, np.uint32), threads=1), total)
         print({{time.device for time in profile.kernels}})
     """
     assert run_script(script, GPUKERN_DEVICE="cpu") == "cpu\n[3] 9.0\n{'cpu'}\n"
