@@ -16,7 +16,7 @@ from arrays import FLOAT32, assert_same, sample
 from conftest import CPUS
 from processes import INTERRUPTIBLE, clean_environment, run_script
 
-HEADER = "@group(0) @binding(0) var<storage, read_write> y: array<u32>;\n"
+HEADER = "@group(0) @binding(0) var<storage, read_write> y: array<u32>; "
 
 
 @pytest.fixture(scope="session", params=CPUS, ids=str)
@@ -413,7 +413,7 @@ def test_wide_integers(cpu):
     [
         (
             HEADER
-            + "@group(0) @binding(1) var t: texture_2d<f32>;\n"
+            + "\n@group(0) @binding(1) var t: texture_2d<f32>;\n"
             + "@compute @workgroup_size(1) fn f() { y[0] = u32(textureLoad(t, vec2(0), 0).x); }",
             "texture",
             2,
