@@ -169,8 +169,8 @@ pub trait Simd: Copy {
             if count == 1 {
                 parts[0][0] = *from;
             } else {
-                for part in 0..count / 4 {
-                    parts[part] = from.cast::<[f32; 4]>().add(part).read();
+                for (i, part) in parts.iter_mut().take(count / 4).enumerate() {
+                    *part = from.cast::<[f32; 4]>().add(i).read();
                 }
             }
             Self::load_f32(parts.as_ptr().cast())

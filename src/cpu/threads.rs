@@ -388,7 +388,7 @@ mod tests {
             for_each_chunk_watched(2, 2, work, || {
                 waiting.store(false, Ordering::Relaxed);
                 panic!("seen");
-            })
+            });
         };
         while catch_unwind(AssertUnwindSafe(watched)).is_ok() {}
     }

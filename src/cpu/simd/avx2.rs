@@ -136,6 +136,7 @@ impl Simd for F32x8 {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "the caller's promise")]
     unsafe fn load_parts(from: *const f32, count: usize) -> Self {
         // Volatile, since the compiler would make one load of two.
         unsafe {

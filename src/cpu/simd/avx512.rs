@@ -173,6 +173,7 @@ impl Simd for F32x16 {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "the caller's promise")]
     unsafe fn load_parts(from: *const f32, count: usize) -> Self {
         debug_assert!(count == 16);
         // Volatile, since the compiler would make one load of four.

@@ -210,7 +210,7 @@ impl Check<'_> {
             }
             Statement::Load { place, parts } | Statement::UniformLoad { place, parts } => {
                 self.parts(place, parts)?;
-                parts.iter().try_for_each(|part| self.from_memory(part.value))
+                parts.iter().try_for_each(|part| self.define_from_memory(part.value))
             }
             Statement::Store { place, parts } => {
                 if let Memory::Buffer { writable, .. } = place.memory {
@@ -241,7 +241,7 @@ impl Check<'_> {
                 require(known, || format!("{op:?} of {kind:?}"))?;
                 old.iter().try_for_each(|old| {
                     require(self.body.kind(*old) == *kind, || format!("{old:?} is not {kind:?}"))?;
-                    self.from_memory(*old)
+                    self.define_from_memory(*old)
                 })
             }
             Statement::If { condition, accept, reject } => {
@@ -264,7 +264,7 @@ impl Check<'_> {
         }
     }
 
-    fn from_memory(&mut self, value: Value) -> Result<(), String> {
+    fn define_from_memory(&mut self, value: Value) -> Result<(), String> {
         require(matches!(self.body.op(value), Op::FromMemory), || format!("{value:?} is not from memory"))?;
         self.define(value)
     }
@@ -288,8 +288,13 @@ fn unary(op: Unary, x: Kind) -> Option<Kind> {
 
 fn binary(op: Binary, x: Kind, y: Kind) -> Option<Kind> {
     let (fits, gives) = match op {
-        Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Remainder => (x != Kind::Bool, x),
-        Binary::Min | Binary::Max => (x != Kind::Bool, x),
+        Binary::Add
+        | Binary::Subtract
+        | Binary::Multiply
+        | Binary::Divide
+        | Binary::Remainder
+        | Binary::Min
+        | Binary::Max => (x != Kind::Bool, x),
         Binary::And | Binary::Or | Binary::Xor => (!x.is_float(), x),
         Binary::ShiftLeft | Binary::ShiftRight => {
             return (x != Kind::Bool && !x.is_float() && y == Kind::U32).then_some(x);

@@ -93,11 +93,11 @@ fn check_machine() -> Result<(), String> {
 pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, Failure> {
     check_machine().map_err(Failure::Other)?;
     let isa = machine(level).map_err(Failure::Other)?;
-    let liveness = Liveness::new(body);
+    let mut liveness = Liveness::new(body);
     let shapes = Shapes::new(body, &liveness, lanes);
     let size: u32 = body.workgroup_size.iter().product();
     let groups = size.div_ceil(lanes as u32);
-    let regions = Regions::new(body, &liveness, &shapes, groups == 1);
+    let regions = Regions::new(body, &mut liveness, &shapes, groups == 1);
 
     let mut context = Context::new();
     let mut signature = Signature::new(isa.default_call_conv());
@@ -289,7 +289,7 @@ impl<'a> Emitter<'a> {
         let lanes = self.lanes as u64;
         let copies = if self.is_cut { u64::from(self.groups) } else { 1 };
         if regions.is_masked {
-            self.mask_slot = Some(self.room(copies * 4 * lanes));
+            self.mask_slot = Some(self.room(self.bytes_of_masks()));
         }
         for &value in &regions.values {
             let bytes = self.bytes_in_slot(self.body.kind(value), self.shapes.of(self.body, value));

@@ -1,6 +1,8 @@
 //! Runs a body one invocation after the other, slowly and plainly, for tests. Barriers do nothing, and every invocation
 //! is a subgroup.
 
+use std::cmp::Ordering;
+
 use half::f16;
 
 use super::ir::{
@@ -109,7 +111,6 @@ impl Invocation<'_> {
                 let operand = operand.map(|operand| self.get(operand));
                 if let (Some(at), Some(operand)) = (at, operand) {
                     let after = match op {
-                        Atomic::Load => before,
                         Atomic::Store | Atomic::Exchange => operand,
                         Atomic::Add => binary(Binary::Add, *kind, before, operand),
                         Atomic::Subtract => binary(Binary::Subtract, *kind, before, operand),
@@ -119,7 +120,7 @@ impl Invocation<'_> {
                         Atomic::Min => binary(Binary::Min, *kind, before, operand),
                         Atomic::Max => binary(Binary::Max, *kind, before, operand),
                         Atomic::CompareExchange(expected) if self.get(*expected) == before => operand,
-                        Atomic::CompareExchange(_) => before,
+                        Atomic::Load | Atomic::CompareExchange(_) => before,
                     };
                     self.write(place.memory, at, &part, after);
                 }
@@ -412,14 +413,14 @@ fn binary(op: Binary, kind: Kind, x: u64, y: u64) -> u64 {
     }
 }
 
-fn compare(op: Binary, order: Option<std::cmp::Ordering>) -> u64 {
+fn compare(op: Binary, order: Option<Ordering>) -> u64 {
     let is = match op {
-        Binary::Equal => order.is_some_and(|order| order.is_eq()),
-        Binary::NotEqual => order.is_none_or(|order| order.is_ne()),
-        Binary::Less => order.is_some_and(|order| order.is_lt()),
-        Binary::LessEqual => order.is_some_and(|order| order.is_le()),
-        Binary::Greater => order.is_some_and(|order| order.is_gt()),
-        Binary::GreaterEqual => order.is_some_and(|order| order.is_ge()),
+        Binary::Equal => order.is_some_and(Ordering::is_eq),
+        Binary::NotEqual => order.is_none_or(Ordering::is_ne),
+        Binary::Less => order.is_some_and(Ordering::is_lt),
+        Binary::LessEqual => order.is_some_and(Ordering::is_le),
+        Binary::Greater => order.is_some_and(Ordering::is_gt),
+        Binary::GreaterEqual => order.is_some_and(Ordering::is_ge),
         _ => unreachable!("{op:?} does not compare"),
     };
     is.into()

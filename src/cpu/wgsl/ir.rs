@@ -133,7 +133,7 @@ pub(super) enum Unary {
     /// The half whose bits are the lower ones of a `U32`, as an `F32`.
     HalfFromBits,
     /// The number as another kind, as WGSL converts: integers wrap, floats go towards zero and stop at the ends of an
-    /// integer's range, NaN becomes zero, `Bool` is 0 or 1, and what is not zero is true.
+    /// integer's range (above at the largest integer that is such a float), NaN becomes zero, `Bool` is 0 or 1, and what is not zero is true.
     Convert(Kind),
     /// The same bits as another kind of the same size. None is `Bool`.
     Bitcast(Kind),

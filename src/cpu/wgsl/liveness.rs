@@ -1,6 +1,6 @@
 //! Which variables are alive where: those that are read later on some way from there, before they are set.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::ir::{Block, Body, Label, Op, Statement, Variable};
 
@@ -39,30 +39,33 @@ impl Variables {
 /// Tells statements apart: they stay where they are while a body is compiled.
 pub(super) type Key = *const Statement;
 
-/// What is alive at the places where other invocations may wait, and around statements between barriers.
+/// What is alive at the places where other invocations may wait.
 pub(super) struct Liveness {
     /// Behind each `If` and `Block`.
     after: FxHashMap<Key, Variables>,
     /// Before what an `If` does otherwise.
     reject: FxHashMap<Key, Variables>,
-    /// Before each statement of a list that has barriers inside.
-    before: FxHashMap<Key, Variables>,
     /// Before the first statement.
     pub(super) entry: Variables,
+    /// Behind the block of each label.
+    labels: Vec<Variables>,
+    /// At the head of each loop.
+    loops: FxHashMap<Key, Variables>,
 }
 
 impl Liveness {
     pub(super) fn new(body: &Body) -> Self {
         let mut walk = Walk {
             body,
-            labels: vec![Variables::none(body); body.labels as usize],
-            loops: FxHashMap::default(),
+            wanted: FxHashSet::default(),
+            before: FxHashMap::default(),
             grew: true,
             found: Self {
                 after: FxHashMap::default(),
                 reject: FxHashMap::default(),
-                before: FxHashMap::default(),
                 entry: Variables::none(body),
+                labels: vec![Variables::none(body); body.labels as usize],
+                loops: FxHashMap::default(),
             },
         };
         // What is alive at the head of a loop is found out by going round, until nothing is added anywhere.
@@ -72,6 +75,21 @@ impl Liveness {
         walk.found
     }
 
+    /// What is alive before these statements.
+    pub(super) fn before(&mut self, body: &Body, wanted: FxHashSet<Key>) -> FxHashMap<Key, Variables> {
+        let found = Self {
+            after: std::mem::take(&mut self.after),
+            reject: std::mem::take(&mut self.reject),
+            entry: std::mem::take(&mut self.entry),
+            labels: std::mem::take(&mut self.labels),
+            loops: std::mem::take(&mut self.loops),
+        };
+        let mut walk = Walk { body, wanted, before: FxHashMap::default(), grew: false, found };
+        walk.list(&body.statements, Variables::none(body));
+        *self = walk.found;
+        walk.before
+    }
+
     pub(super) fn after(&self, statement: &Statement) -> &Variables {
         &self.after[&std::ptr::from_ref(statement)]
     }
@@ -79,19 +97,13 @@ impl Liveness {
     pub(super) fn before_reject(&self, statement: &Statement) -> &Variables {
         &self.reject[&std::ptr::from_ref(statement)]
     }
-
-    /// Before a statement of a list that has barriers inside.
-    pub(super) fn before(&self, statement: &Statement) -> &Variables {
-        &self.before[&std::ptr::from_ref(statement)]
-    }
 }
 
 struct Walk<'a> {
     body: &'a Body,
-    /// Behind the block of each label.
-    labels: Vec<Variables>,
-    /// At the head of each loop.
-    loops: FxHashMap<Key, Variables>,
+    /// The statements of which it is asked what is alive before them, and the answers.
+    wanted: FxHashSet<Key>,
+    before: FxHashMap<Key, Variables>,
     grew: bool,
     found: Liveness,
 }
@@ -104,11 +116,10 @@ pub(super) fn has_barrier(statement: &Statement) -> bool {
 impl Walk<'_> {
     /// What is alive before a list, where `alive` is so behind it.
     fn list(&mut self, block: &Block, mut alive: Variables) -> Variables {
-        let keep = block.iter().any(has_barrier);
         for statement in block.iter().rev() {
             alive = self.statement(statement, alive);
-            if keep {
-                self.found.before.insert(statement, alive.clone());
+            if self.wanted.contains(&std::ptr::from_ref(statement)) {
+                self.before.insert(statement, alive.clone());
             }
         }
         alive
@@ -137,17 +148,17 @@ impl Walk<'_> {
                 return self.list(body, alive);
             }
             Statement::Loop { body } => {
-                let head = self.loops.get(&std::ptr::from_ref(statement)).cloned();
+                let head = self.found.loops.get(&std::ptr::from_ref(statement)).cloned();
                 let head = head.unwrap_or_else(|| Variables::none(self.body));
                 let before = self.list(body, head.clone());
                 let mut merged = head;
                 if merged.merge(&before) {
                     self.grew = true;
                 }
-                self.loops.insert(statement, merged);
+                self.found.loops.insert(statement, merged);
                 return before;
             }
-            Statement::Break(label) => return self.labels[label.index()].clone(),
+            Statement::Break(label) => return self.found.labels[label.index()].clone(),
             Statement::Load { .. }
             | Statement::Store { .. }
             | Statement::Clear { .. }
@@ -159,7 +170,7 @@ impl Walk<'_> {
     }
 
     fn set_label(&mut self, label: Label, alive: &Variables) {
-        self.labels[label.index()].clone_from(alive);
+        self.found.labels[label.index()].clone_from(alive);
     }
 }
 
@@ -198,11 +209,13 @@ mod tests {
             Statement::Block { label: Label(0), body: vec![Statement::Loop { body: turn }] },
             Statement::Let(Value(1)),
         ]);
-        let found = Liveness::new(&all);
+        let mut found = Liveness::new(&all);
         let Statement::Block { body: inner, .. } = &all.statements[1] else { unreachable!() };
         let Statement::Loop { body: turn } = &inner[0] else { unreachable!() };
-        assert!(found.before(&turn[0]).contains(a) && !found.before(&turn[0]).contains(b));
-        assert!(found.before(&turn[2]).contains(b) && !found.before(&turn[3]).contains(b));
+        let before = found.before(&all, turn.iter().map(std::ptr::from_ref).collect());
+        let before = |i: usize| &before[&std::ptr::from_ref(&turn[i])];
+        assert!(before(0).contains(a) && !before(0).contains(b));
+        assert!(before(2).contains(b) && !before(3).contains(b));
         assert!(found.after(&all.statements[1]).contains(b) && !found.after(&all.statements[1]).contains(a));
         assert!(!found.entry.contains(a) && !found.entry.contains(b));
     }

@@ -94,7 +94,7 @@ pub(super) fn lower(module: &Module, info: &ModuleInfo, checked: bool) -> Result
 struct Lowering<'a> {
     module: &'a Module,
     info: &'a ModuleInfo,
-    types: Types,
+    types: Types<'a>,
     facts: AllFacts,
     build: Builder,
     /// Where each variable of the module lies, if it is used.

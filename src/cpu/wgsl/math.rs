@@ -2,6 +2,7 @@
 //!
 //! Those of `f32` are the vectors' functions of [`crate::cpu::math`], those of `f64` Rust's own, lane by lane.
 #![expect(unsafe_code, reason = "arguments and results lie at a pointer")]
+#![expect(clippy::cast_ptr_alignment, reason = "16 bytes are aligned there")]
 
 use std::marker::PhantomData;
 

@@ -7,7 +7,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::ir::{Block, Body, Label, Op, Part, Place, Statement, Value, Variable};
-use super::liveness::{Liveness, has_barrier};
+use super::liveness::{Key, Liveness, Variables, has_barrier};
 use super::shape::{Collective, Doer, Level, Shape, Shapes, breaks_out};
 
 /// What a workgroup does, one after another.
@@ -58,7 +58,7 @@ pub(super) struct Regions<'a> {
 
 impl<'a> Regions<'a> {
     /// With `whole`, there is one group only, which waits for nobody.
-    pub(super) fn new(body: &'a Body, liveness: &Liveness, shapes: &Shapes, whole: bool) -> Self {
+    pub(super) fn new(body: &'a Body, liveness: &mut Liveness, shapes: &Shapes, whole: bool) -> Self {
         if whole || !body.statements.iter().any(has_barrier) {
             let statements = body.statements.iter().collect();
             let region =
@@ -75,9 +75,12 @@ impl<'a> Regions<'a> {
         let mut cut = Cut { body, collective: Collective { body, shapes }, is_masked: false };
         let mut steps = cut.list(&body.statements);
         let is_masked = cut.is_masked;
+        let mut first = FxHashSet::default();
+        first_statements(&steps, &mut first);
+        let alive = liveness.before(body, first);
         let mut crossing = Crossing {
             body,
-            liveness,
+            alive,
             shapes,
             defined: FxHashMap::default(),
             region: 0,
@@ -174,7 +177,8 @@ impl<'a> Cut<'a, '_> {
 /// Finds what crosses from one region to another.
 struct Crossing<'a> {
     body: &'a Body,
-    liveness: &'a Liveness,
+    /// What is alive where each region begins.
+    alive: FxHashMap<Key, Variables>,
     shapes: &'a Shapes,
     /// The region that defines a value.
     defined: FxHashMap<Value, usize>,
@@ -252,7 +256,7 @@ impl Crossing<'_> {
                 false
             });
         }
-        let alive = self.liveness.before(region.statements[0]);
+        let alive = &self.alive[&std::ptr::from_ref(region.statements[0])];
         let is_own = |variable: &Variable| self.shapes.variable(*variable) != Shape::Workgroup;
         let mut loads: Vec<Variable> =
             read.union(&set).copied().filter(|variable| is_own(variable) && alive.contains(*variable)).collect();
@@ -307,6 +311,21 @@ fn is_cheap(body: &Body, shapes: &Shapes, value: Value, depth: u32) -> bool {
             };
     });
     all
+}
+
+/// The statement that each region begins with.
+fn first_statements(steps: &[Step<'_>], found: &mut FxHashSet<Key>) {
+    for step in steps {
+        match step {
+            Step::Region(region) => _ = found.insert(region.statements[0]),
+            Step::If { accept, reject, .. } => {
+                first_statements(accept, found);
+                first_statements(reject, found);
+            }
+            Step::Block { body, .. } | Step::Loop(body) => first_statements(body, found),
+            Step::Once(_) | Step::Break(_) | Step::Load(..) => {}
+        }
+    }
 }
 
 /// Leaves out what has no slot.

@@ -1,7 +1,7 @@
 //! Runs compiled code: workgroups on all threads, until they are done, out of time or interrupted.
 //!
 //! Threads take chunks of workgroups from the pool. Compiled code counts the rounds of its loops and calls [`poll`] now
-//! and then, so that even an endless loop can be stopped; a thread that waits for others looks for what would stop them.
+//! and then, so that even an endless loop can be stopped. A caller that waits looks for what would stop the others.
 #![expect(unsafe_code, reason = "compiled code is memory that is called")]
 
 mod executable;
@@ -196,7 +196,10 @@ impl Run<'_> {
         let fuel = self.code.cost.map_or(LOOPS, |cost| 1 + cost / ROUND).min(MOST_FUEL as u64);
         let mut left = numbers.end - numbers.start;
         while left > 0 {
-            let count = left.min(columns - x).min(MOST_FUEL as u64 / fuel);
+            let mut count = left.min(columns - x);
+            if count > 1 {
+                count = count.min((worker.context.fuel as u64 / fuel).max(1));
+            }
             let context = (&raw mut worker).cast::<Context>();
             // SAFETY: the code finds the memory that it was compiled for, and the workgroups exist.
             if unsafe { (self.code.entry)(context, x as u32, y as u32, z as u32, count as u32) } != 0 {
@@ -232,7 +235,7 @@ impl Run<'_> {
         if let Some(limit) = self.timeout.filter(|&limit| passed > limit) {
             self.stop(Error::Kernel(format!(
                 "kernel '{}': it ran for longer than gpukern.config.kernel_timeout = {} seconds; its results are \
-                 incomplete. Look for a loop that does not end, or allow more time",
+                 incomplete. Look for a loop that does not end, or set more seconds, or None for no limit",
                 self.name,
                 limit.as_secs_f64()
             )));

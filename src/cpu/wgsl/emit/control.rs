@@ -1,9 +1,9 @@
 //! Statements, and who takes part in them.
 //!
-//! Where a condition differs among the lanes of a group, what follows is done under a mask. Lanes that break to a label
-//! are gone until its block ends: each such label has a mask of those, and after everything inside which lanes may have
-//! left, the mask is what it was before without them. Code is never run for no lane at all: whoever finds the mask
-//! empty goes on at the `escape`, the nearest place where lanes wait to take part again.
+//! Where a condition differs among the lanes of a group, what follows is done under a mask. Where ways join again, the
+//! lanes that came along them take part: behind a block all that took part before it, unless some have left for a label
+//! further out. Code is never run for no lane at all: whoever finds the mask empty goes on at the `escape`, the nearest
+//! place where lanes wait to take part again.
 
 use cranelift_codegen::ir::types::{I8, I32X4, I64};
 use cranelift_codegen::ir::{self, InstBuilder};
@@ -16,13 +16,16 @@ use crate::cpu::wgsl::ir::{Block, Kind, Label, Op, Statement, Value, Variable};
 use crate::cpu::wgsl::region::{Region, Regions, Step, parts_at};
 use crate::cpu::wgsl::shape::{Level, Shape, breaks_out};
 
+/// A mask that changes.
+type Mask = SmallVec<[Cell; 4]>;
+
 /// Where a variable is kept.
 #[derive(Debug, Clone)]
 pub(super) enum Cells {
     One(Cell),
     /// Its first lane; each further one has as much more.
     Affine(Cell, i32),
-    Many(SmallVec<[Cell; 4]>),
+    Many(Mask),
 }
 
 /// What is around the code that is added, and keeps lanes from jumping out of it together.
@@ -38,10 +41,12 @@ pub(super) enum Frame {
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     None,
-    /// Within a region. `gone` are the lanes that have left for it.
+    /// Within a region. Where lanes may leave the block for further out, it is noted who comes to its end: all
+    /// together from one place, or one after another.
     Group {
         end: ir::Block,
-        gone: Option<SmallVec<[Cell; 4]>>,
+        together: Option<Mask>,
+        apart: Option<Mask>,
     },
     /// Around regions. Those that are gone lie in memory, for every group.
     Workgroup {
@@ -65,7 +70,7 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn declare_many(&mut self, kind: Kind) -> SmallVec<[Cell; 4]> {
+    fn declare_many(&mut self, kind: Kind) -> Mask {
         (0..self.count(kind)).map(|_| self.b.declare_var(vector_type(kind))).collect()
     }
 
@@ -280,7 +285,7 @@ impl<'a> Emitter<'a> {
         let any = self.flag();
         self.group_loop(|e| {
             let (mask, more) = (e.load_mask(slot), e.load_mask(other));
-            let mask: Vectors = mask.iter().zip(&more).map(|(a, b)| e.b.ins().bor(*a, *b)).collect();
+            let mask = e.or(&mask, &more);
             e.store_mask(slot, &mask);
             e.raise_flag(any, &mask);
         });
@@ -416,7 +421,7 @@ impl<'a> Emitter<'a> {
         if shape == Shape::Varying { 16 * self.count(kind) as u32 } else { size }
     }
 
-    fn bytes_of_masks(&self) -> u64 {
+    pub(super) fn bytes_of_masks(&self) -> u64 {
         16 * self.count(Kind::Bool) as u64 * u64::from(self.groups)
     }
 
@@ -620,6 +625,7 @@ impl<'a> Emitter<'a> {
                 let end = self.b.create_block();
                 let yes = if accept.is_empty() { end } else { self.b.create_block() };
                 let no = if reject.is_empty() { end } else { self.b.create_block() };
+                let after = (!left.is_empty()).then(|| self.changing_mask());
                 self.b.ins().brif(condition, yes, &[], no, &[]);
                 for (block, list) in [(yes, accept), (no, reject)] {
                     if block == end {
@@ -629,12 +635,16 @@ impl<'a> Emitter<'a> {
                     self.b.seal_block(block);
                     self.mask.clone_from(&before);
                     if self.list(list) {
+                        if let Some(after) = &after {
+                            self.define_mask(after);
+                        }
                         self.b.ins().jump(end, &[]);
                     }
                 }
                 if !self.go_on_at(end) {
                     return false;
                 }
+                self.mask = after.map(|after| self.current_mask(&after)).or(before);
             }
             parted => {
                 let yes = self.vectors(&parted, Kind::Bool);
@@ -649,20 +659,25 @@ impl<'a> Emitter<'a> {
                         return true;
                     }
                 }
-                for (list, mask) in [(accept, yes), (reject, no)] {
-                    if !list.is_empty() {
-                        self.one_way(list, mask);
-                    }
+                let joins = !left.is_empty();
+                let came = [(accept, yes), (reject, no)]
+                    .map(|(list, mask)| if list.is_empty() { mask } else { self.one_way(list, mask, joins) });
+                self.mask = before;
+                if joins {
+                    let mask = self.or(&came[0], &came[1]);
+                    self.go_on_if_any(&mask);
+                    self.mask = Some(mask);
                 }
             }
         }
-        self.restore(before, &left);
         true
     }
 
-    /// Runs statements for the lanes of a mask, if there are any.
-    fn one_way(&mut self, list: &'a Block, mask: Vectors) {
+    /// Runs statements for the lanes of a mask, if there are any. Returns those that come to their end, if that is
+    /// asked for.
+    fn one_way(&mut self, list: &'a Block, mask: Vectors, asked: bool) -> Vectors {
         let end = self.b.create_block();
+        let came = asked.then(|| self.empty_mask());
         if !self.is_short(list) {
             let (any, start) = (self.any(&mask), self.b.create_block());
             self.b.ins().brif(any, start, &[], end, &[]);
@@ -671,14 +686,18 @@ impl<'a> Emitter<'a> {
         }
         let outer = std::mem::replace(&mut self.escape, end);
         self.frames.push(Frame::Way);
-        self.mask = Some(mask);
+        self.mask = Some(mask.clone());
         if self.list(list) {
+            if let Some(came) = &came {
+                self.define_mask(came);
+            }
             self.b.ins().jump(end, &[]);
         }
         self.frames.pop();
         self.escape = outer;
         self.b.switch_to_block(end);
         self.b.seal_block(end);
+        came.map_or(mask, |came| self.current_mask(&came))
     }
 
     fn is_short(&self, list: &Block) -> bool {
@@ -702,17 +721,18 @@ impl<'a> Emitter<'a> {
         let before = self.mask.clone();
         let outer = self.escape;
         let is_parted = self.shapes.label(label) == Level::Varying;
-        let gone = is_parted.then(|| {
-            let cells = self.declare_many(Kind::Bool);
-            for (cell, none) in cells.iter().zip(self.whole_mask(false)) {
-                self.b.def_var(*cell, none);
-            }
+        let joins = !self.left_from(statement).is_empty();
+        let together = joins.then(|| self.empty_mask());
+        let apart = (joins && is_parted).then(|| self.empty_mask());
+        if is_parted {
             self.escape = end;
-            cells
-        });
-        self.targets[label.index()] = Target::Group { end, gone };
+        }
+        self.targets[label.index()] = Target::Group { end, together: together.clone(), apart: apart.clone() };
         self.frames.push(Frame::Block(label, is_parted));
         if self.list(body) {
+            if let Some(together) = &together {
+                self.define_mask(together);
+            }
             self.b.ins().jump(end, &[]);
         }
         self.frames.pop();
@@ -720,24 +740,28 @@ impl<'a> Emitter<'a> {
         if !self.go_on_at(end) {
             return false;
         }
-        let left = self.left_from(statement);
-        self.restore(before, &left);
+        self.mask = before;
+        if let Some(together) = together {
+            let mut mask = self.current_mask(&together);
+            if let Some(apart) = apart {
+                let apart = self.current_mask(&apart);
+                mask = self.or(&mask, &apart);
+                self.go_on_if_any(&mask);
+            }
+            self.mask = Some(mask);
+        }
         true
     }
 
     fn turns(&mut self, statement: &'a Statement, body: &'a Block) -> bool {
         let parted = !self.left_from(statement).is_empty();
         let head = self.b.create_block();
-        let cells = parted.then(|| {
-            let cells = self.declare_many(Kind::Bool);
-            self.define_mask(&cells);
-            cells
-        });
+        let cells = parted.then(|| self.changing_mask());
         self.b.ins().jump(head, &[]);
         self.b.switch_to_block(head);
         self.burn_fuel();
         if let Some(cells) = &cells {
-            self.mask = Some(cells.iter().map(|cell| self.b.use_var(*cell)).collect());
+            self.mask = Some(self.current_mask(cells));
         }
         if self.list(body) {
             if let Some(cells) = &cells {
@@ -749,6 +773,26 @@ impl<'a> Emitter<'a> {
         false
     }
 
+    /// A mask that begins with those that take part now.
+    fn changing_mask(&mut self) -> Mask {
+        let cells = self.declare_many(Kind::Bool);
+        self.define_mask(&cells);
+        cells
+    }
+
+    /// A mask that begins with nobody.
+    fn empty_mask(&mut self) -> Mask {
+        let cells = self.declare_many(Kind::Bool);
+        for (cell, none) in cells.iter().zip(self.whole_mask(false)) {
+            self.b.def_var(*cell, none);
+        }
+        cells
+    }
+
+    fn current_mask(&mut self, cells: &[Cell]) -> Vectors {
+        cells.iter().map(|cell| self.b.use_var(*cell)).collect()
+    }
+
     fn define_mask(&mut self, cells: &[Cell]) {
         let mask = self.mask.clone().unwrap_or_else(|| self.whole_mask(true));
         for (cell, part) in cells.iter().zip(mask) {
@@ -758,8 +802,12 @@ impl<'a> Emitter<'a> {
 
     /// All that take part break to a label.
     fn leave(&mut self, label: Label) {
-        if let (Target::Group { end, .. }, true) = (&self.targets[label.index()], self.goes_together(label)) {
-            let end = *end;
+        if let (Target::Group { end, together, .. }, true) =
+            (self.targets[label.index()].clone(), self.goes_together(label))
+        {
+            if let Some(together) = &together {
+                self.define_mask(together);
+            }
             self.b.ins().jump(end, &[]);
             return;
         }
@@ -784,55 +832,42 @@ impl<'a> Emitter<'a> {
     fn go(&mut self, label: Label, mask: Option<&Vectors>) {
         let going = mask.cloned().unwrap_or_else(|| self.whole_mask(true));
         match self.targets[label.index()].clone() {
-            Target::Group { gone: Some(cells), .. } => {
-                for (cell, part) in cells.iter().zip(going) {
-                    let before = self.b.use_var(*cell);
-                    let after = self.b.ins().bor(before, part);
-                    self.b.def_var(*cell, after);
+            Target::Group { apart: Some(cells), .. } => {
+                let before = self.current_mask(&cells);
+                for (cell, part) in cells.iter().zip(self.or(&before, &going)) {
+                    self.b.def_var(*cell, part);
                 }
             }
             Target::Workgroup { gone: Some(slot), .. } => {
                 let before = self.load_mask(slot);
-                let after: Vectors = before.iter().zip(&going).map(|(a, b)| self.b.ins().bor(*a, *b)).collect();
+                let after = self.or(&before, &going);
                 self.store_mask(slot, &after);
             }
-            other => debug_assert!(false, "lanes part at {label:?}, {other:?}"),
+            // All that took part before its block do so behind it.
+            _ => {}
         }
     }
 
     /// The labels outside a statement for which lanes leave apart.
     fn left_from(&self, statement: &Statement) -> SmallVec<[Label; 4]> {
         let is_parted = |label: &Label| match &self.targets[label.index()] {
-            Target::Group { gone, .. } => gone.is_some(),
+            Target::Group { .. } => self.shapes.label(*label) == Level::Varying,
             Target::Workgroup { gone, .. } => gone.is_some(),
             Target::None => false,
         };
         breaks_out(statement).into_iter().filter(is_parted).collect()
     }
 
-    /// Those of a mask that have not left for a label.
+    /// Those of a mask that have not left the region for labels around it.
     fn survivors(&mut self, before: Option<&Vectors>, left: &[Label]) -> Vectors {
         let mut mask = before.cloned().unwrap_or_else(|| self.whole_mask(true));
         for label in left {
-            let gone: Vectors = match self.targets[label.index()].clone() {
-                Target::Group { gone: Some(cells), .. } => cells.iter().map(|cell| self.b.use_var(*cell)).collect(),
-                Target::Workgroup { gone: Some(slot), .. } => self.load_mask(slot),
-                _ => continue,
-            };
-            mask = self.without(&mask, &gone);
+            if let Target::Workgroup { gone: Some(slot), .. } = self.targets[label.index()] {
+                let gone = self.load_mask(slot);
+                mask = self.without(&mask, &gone);
+            }
         }
         mask
-    }
-
-    /// Goes on behind a statement with those that took part before it, but for those that left for a label.
-    fn restore(&mut self, before: Option<Vectors>, left: &[Label]) {
-        if left.is_empty() {
-            self.mask = before;
-            return;
-        }
-        let mask = self.survivors(before.as_ref(), left);
-        self.go_on_if_any(&mask);
-        self.mask = Some(mask);
     }
 
     fn go_on_if_any(&mut self, mask: &Vectors) {

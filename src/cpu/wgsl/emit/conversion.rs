@@ -8,6 +8,15 @@ use super::Emitter;
 use super::lanes::{Lanes, scalar_type, vector_type};
 use crate::cpu::wgsl::ir::{Binary, Kind};
 
+/// The bits of the largest integer of a kind that is a float of another: larger floats become that.
+fn largest(from: Kind, to: Kind) -> u64 {
+    let (bits, sign) = (if to.is_wide() { 64 } else { 32 }, u32::from(to.is_signed()));
+    let precision = if from == Kind::F32 { 24 } else { 53 };
+    let most = u64::MAX >> (64 - bits + sign);
+    let lost = (bits - sign).saturating_sub(precision);
+    most >> lost << lost
+}
+
 impl Emitter<'_> {
     pub(super) fn converted(&mut self, from: Kind, to: Kind, a: &Lanes) -> Lanes {
         match (from, to) {
@@ -37,8 +46,15 @@ impl Emitter<'_> {
                 let is_vector = e.type_of(v[0]).is_vector();
                 let ty = if is_vector { vector_type(to) } else { scalar_type(to) };
                 match (from, to) {
-                    (Kind::F32, Kind::I32) => e.b.ins().fcvt_to_sint_sat(ty, v[0]),
-                    (Kind::F32, _) => e.b.ins().fcvt_to_uint_sat(ty, v[0]),
+                    (Kind::F32, _) => {
+                        let number = if to.is_signed() {
+                            e.b.ins().fcvt_to_sint_sat(ty, v[0])
+                        } else {
+                            e.b.ins().fcvt_to_uint_sat(ty, v[0])
+                        };
+                        let most = e.bits(ty, largest(from, to));
+                        if to.is_signed() { e.b.ins().smin(number, most) } else { e.b.ins().umin(number, most) }
+                    }
                     (Kind::I32, _) => e.b.ins().fcvt_from_sint(ty, v[0]),
                     _ => e.b.ins().fcvt_from_uint(ty, v[0]),
                 }
@@ -51,8 +67,16 @@ impl Emitter<'_> {
         match (from, to) {
             (Kind::F32, Kind::F64) => self.b.ins().fpromote(F64, value),
             (Kind::F64, Kind::F32) => self.b.ins().fdemote(F32, value),
-            (Kind::F32 | Kind::F64, _) if to.is_signed() => self.b.ins().fcvt_to_sint_sat(ty, value),
-            (Kind::F32 | Kind::F64, _) => self.b.ins().fcvt_to_uint_sat(ty, value),
+            (Kind::F32 | Kind::F64, _) => {
+                let most = self.bits(ty, largest(from, to));
+                if to.is_signed() {
+                    let number = self.b.ins().fcvt_to_sint_sat(ty, value);
+                    self.b.ins().smin(number, most)
+                } else {
+                    let number = self.b.ins().fcvt_to_uint_sat(ty, value);
+                    self.b.ins().umin(number, most)
+                }
+            }
             (_, Kind::F32 | Kind::F64) if from.is_signed() => self.b.ins().fcvt_from_sint(ty, value),
             (_, Kind::F32 | Kind::F64) => self.b.ins().fcvt_from_uint(ty, value),
             _ if from.is_wide() => self.b.ins().ireduce(I32, value),

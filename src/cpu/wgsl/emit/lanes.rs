@@ -297,6 +297,10 @@ impl Emitter<'_> {
         a.iter().zip(b).map(|(a, b)| self.b.ins().band(*a, *b)).collect()
     }
 
+    pub(super) fn or(&mut self, a: &[ir::Value], b: &[ir::Value]) -> Vectors {
+        a.iter().zip(b).map(|(a, b)| self.b.ins().bor(*a, *b)).collect()
+    }
+
     /// The lanes of `a` without those of `b`.
     pub(super) fn without(&mut self, a: &[ir::Value], b: &[ir::Value]) -> Vectors {
         a.iter()

@@ -8,7 +8,7 @@ use crate::cpu::wgsl::ir::{Atomic, Binary, Op, Statement, Value};
 
 impl Lowering<'_> {
     pub(super) fn atomic_store(&mut self, pointer: &Pointer, value: Value) -> Result<()> {
-        let (place, kind) = self.atomic(pointer)?;
+        let (place, kind) = pointer.atomic()?;
         self.build.push(Statement::Atomic { place, kind, op: Atomic::Store, operand: Some(value), old: None });
         Ok(())
     }
@@ -21,7 +21,7 @@ impl Lowering<'_> {
         result: Option<Handle<Expression>>,
     ) -> Result<()> {
         let pointer = self.pointer(pointer)?;
-        let (place, kind) = self.atomic(&pointer)?;
+        let (place, kind) = pointer.atomic()?;
         let operand = self.value(value)?;
         let mut expected = None;
         let op = match function {

@@ -144,6 +144,8 @@ impl<'a> Lowering<'a> {
         let outer = std::mem::replace(&mut self.frame, frame);
         let mark = self.private.mark();
         let function = self.frame.function;
+        // Each call has a list of what they come to.
+        self.visited += function.expressions.len() / 16;
         let facts = self.frame.facts.clone();
         if let (Some(result), false) = (&function.result, facts.returns_last) {
             let ty = self.types.get(result.ty)?;

@@ -130,7 +130,7 @@ impl Lowering<'_> {
                 if !atomic {
                     return Ok(Operand::Values(self.load(&pointer)?));
                 }
-                let (place, kind) = self.atomic(&pointer)?;
+                let (place, kind) = pointer.atomic()?;
                 let old = self.build.define(kind, Op::FromMemory);
                 self.build.push(Statement::Atomic { place, kind, op: Atomic::Load, operand: None, old: Some(old) });
                 vec![old]

@@ -31,7 +31,7 @@ pub(super) struct AllFacts {
 }
 
 impl AllFacts {
-    pub(super) fn new(module: &Module, info: &ModuleInfo, types: &Types) -> Self {
+    pub(super) fn new(module: &Module, info: &ModuleInfo, types: &Types<'_>) -> Self {
         let mut all = Self { functions: Vec::new(), entry_point: Rc::default(), globals: BTreeSet::new() };
         // Functions come before those that call them.
         for (handle, function) in module.functions.iter() {
@@ -42,7 +42,7 @@ impl AllFacts {
         all
     }
 
-    fn of(&mut self, module: &Module, function: &Function, info: &FunctionInfo, types: &Types) -> Rc<Facts> {
+    fn of(&mut self, module: &Module, function: &Function, info: &FunctionInfo, types: &Types<'_>) -> Rc<Facts> {
         let mut facts = Facts::default();
         for (_, expression) in function.expressions.iter() {
             let Expression::Access { base, index } = *expression else { continue };
@@ -140,7 +140,7 @@ fn each_block<'a>(statement: &'a Statement, f: &mut dyn FnMut(&'a Block)) {
 }
 
 fn each_statement<'a>(block: &'a Block, f: &mut dyn FnMut(&'a Statement)) {
-    for statement in block.iter() {
+    for statement in block {
         f(statement);
         each_block(statement, &mut |block| each_statement(block, f));
     }

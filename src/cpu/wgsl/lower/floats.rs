@@ -49,26 +49,26 @@ pub(super) fn is_infinite(build: &mut Builder, x: Value) -> Value {
 }
 
 /// What is behind the point, and what is before it. Of infinities nothing is behind it.
-pub(super) fn modf(build: &mut Builder, scalar: Scalar, x: &Value) -> (Value, Value) {
-    let whole = build.unary(Unary::Trunc, *x);
-    let fraction = build.subtract(scalar, *x, whole);
-    let infinite = is_infinite(build, *x);
+pub(super) fn modf(build: &mut Builder, scalar: Scalar, x: Value) -> (Value, Value) {
+    let whole = build.unary(Unary::Trunc, x);
+    let fraction = build.subtract(scalar, x, whole);
+    let infinite = is_infinite(build, x);
     let zero = build.zero(scalar.kind);
     (build.select(infinite, zero, fraction), whole)
 }
 
 /// A number in [0.5, 1) or (−1, −0.5], and the power of two that makes `x` of it. Zeros, infinities and NaN are left as
 /// they are, with the power 0.
-pub(super) fn frexp(build: &mut Builder, scalar: Scalar, x: &Value) -> (Value, Value) {
+pub(super) fn frexp(build: &mut Builder, scalar: Scalar, x: Value) -> (Value, Value) {
     let kind = scalar.kind;
     let parts = Parts::of(kind);
     // What is too small for an exponent of its own is made larger.
-    let size = magnitude(build, &parts, *x);
+    let size = magnitude(build, &parts, x);
     let is_small = build.compare(Binary::Less, size, 1 << parts.fraction);
     let raised = i64::from(parts.fraction) + 2;
     let factor = build.float(kind, (1_u64 << raised) as f64);
-    let larger = build.binary(Binary::Multiply, *x, factor);
-    let normal = build.select(is_small, larger, *x);
+    let larger = build.binary(Binary::Multiply, x, factor);
+    let normal = build.select(is_small, larger, x);
     let (lowered, unlowered) = (build.integer(parts.signed, -raised), build.zero(parts.signed));
     let lowered = build.select(is_small, lowered, unlowered);
 
@@ -89,7 +89,7 @@ pub(super) fn frexp(build: &mut Builder, scalar: Scalar, x: &Value) -> (Value, V
     let is_special = build.compare(Binary::GreaterEqual, size, parts.infinity());
     let is_itself = build.binary(Binary::Or, is_zero, is_special);
     let none = build.zero(parts.signed);
-    (build.select(is_itself, *x, fraction), build.select(is_itself, none, exponent))
+    (build.select(is_itself, x, fraction), build.select(is_itself, none, exponent))
 }
 
 /// `x` times two to the power of an integer, rounded once.

@@ -55,8 +55,8 @@ fn components(arguments: &[Values]) -> impl Iterator<Item = Vec<Value>> {
 }
 
 /// A struct of two: all first results, then all second ones.
-fn in_two(x: &Values, split: impl FnMut(&Value) -> (Value, Value)) -> Vec<Value> {
-    let (mut first, second): (Vec<_>, Vec<_>) = x.iter().map(split).unzip();
+fn in_two(x: &Values, split: impl FnMut(Value) -> (Value, Value)) -> Vec<Value> {
+    let (mut first, second): (Vec<_>, Vec<_>) = x.iter().copied().map(split).unzip();
     first.extend(second);
     first
 }

@@ -78,6 +78,14 @@ impl Pointer {
     fn place(&self, memory: Memory) -> Place {
         Place { memory, offset: self.offset, steps: self.steps.clone() }
     }
+
+    /// The place and the kind of an atomic.
+    pub(super) fn atomic(&self) -> Result<(Place, Kind)> {
+        match (&self.root, &self.ty.shape) {
+            (Root::Memory(memory), Shape::Scalar(scalar)) => Ok((self.place(*memory), scalar.kind)),
+            _ => unsupported("an atomic of this kind"),
+        }
+    }
 }
 
 impl Lowering<'_> {
@@ -240,14 +248,6 @@ impl Lowering<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The place and the kind of an atomic.
-    pub(super) fn atomic(&self, pointer: &Pointer) -> Result<(Place, Kind)> {
-        match (&pointer.root, &pointer.ty.shape) {
-            (Root::Memory(memory), Shape::Scalar(scalar)) => Ok((pointer.place(*memory), scalar.kind)),
-            _ => unsupported("an atomic of this kind"),
-        }
     }
 
     /// How many elements an array has of which only the buffer knows.

@@ -94,6 +94,11 @@ fn results_with<T: Word, R: Word>(
     words(&buffers[1])
 }
 
+/// A text for each number.
+fn each(numbers: std::ops::Range<u32>, text: impl FnMut(u32) -> String) -> String {
+    numbers.map(text).collect::<Vec<_>>().concat()
+}
+
 /// Whether any statement is like this.
 fn any(body: &Body, mut is: impl FnMut(&Statement) -> bool) -> bool {
     body.statements.iter().any(|statement| statement.any(&mut is))

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use naga::{ArraySize, Module, ScalarKind, TypeInner, VectorSize};
+use naga::proc::IndexableLength;
+use naga::{Module, ScalarKind, TypeInner, VectorSize};
 
 use crate::cpu::wgsl::ir::{Format, Kind};
 
@@ -162,7 +163,9 @@ impl Type {
                 }
             }
             Shape::Struct(members) => {
-                members.iter().for_each(|member| member.ty.scalars(layout, offset + member.offset(layout), f));
+                for member in members {
+                    member.ty.scalars(layout, offset + member.offset(layout), f);
+                }
             }
         }
     }
@@ -183,20 +186,23 @@ impl Type {
 }
 
 /// All types of a module, by their handles.
-pub(super) struct Types(Vec<Result<Rc<Type>, &'static str>>);
+pub(super) struct Types<'a> {
+    module: &'a Module,
+    all: Vec<Result<Rc<Type>, &'static str>>,
+}
 
-impl Types {
-    pub(super) fn new(module: &Module) -> Self {
-        let mut types = Self(Vec::with_capacity(module.types.len()));
+impl<'a> Types<'a> {
+    pub(super) fn new(module: &'a Module) -> Self {
+        let mut types = Self { module, all: Vec::with_capacity(module.types.len()) };
         for (_, ty) in module.types.iter() {
             let ty = types.of(&ty.inner);
-            types.0.push(ty);
+            types.all.push(ty);
         }
         types
     }
 
     pub(super) fn get(&self, handle: naga::Handle<naga::Type>) -> Result<Rc<Type>, &'static str> {
-        self.0[handle.index()].clone()
+        self.all[handle.index()].clone()
     }
 
     /// The type, or what about it is not supported.
@@ -210,10 +216,10 @@ impl Types {
                 Ok(Type::series(column, Some(columns as u32), padded * u32::from(scalar.width)))
             }
             TypeInner::Array { base, size, stride } => {
-                let count = match size {
-                    ArraySize::Constant(count) => Some(count.get()),
-                    ArraySize::Dynamic => None,
-                    ArraySize::Pending(_) => return Err("arrays whose length is not known"),
+                let count = match size.resolve(self.module.to_ctx()) {
+                    Ok(IndexableLength::Known(count)) => Some(count),
+                    Ok(IndexableLength::Dynamic) => None,
+                    Err(_) => return Err("arrays whose length is not known"),
                 };
                 Ok(Type::series(self.get(base)?, count, stride))
             }

@@ -18,8 +18,8 @@ impl Executable {
         });
         let memory = memory.map_err(|error| {
             format!(
-                "this system gives no memory for machine code ({error}), which the CPU device makes of kernels; run them \
-                 on a GPU"
+                "this system gives no memory for machine code ({error}), which the CPU device makes of kernels; run \
+                 them on a GPU"
             )
         })?;
         make_coherent(&memory);

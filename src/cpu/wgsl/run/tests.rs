@@ -1,4 +1,5 @@
 //! Functions in place of compiled code.
+#![expect(clippy::cast_ptr_alignment, reason = "memory of workgroups is aligned, and so is what is bound here")]
 
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::thread;
@@ -161,6 +162,21 @@ fn an_endless_loop_is_out_of_time() {
             message.starts_with("kernel 'test': it ran for longer than gpukern.config.kernel_timeout = 0.06 seconds")
         );
         assert!(start.elapsed() >= limit && seen.polls.into_inner() > 3);
+    }
+}
+
+#[test]
+fn a_caller_that_is_interrupted_stops_all() {
+    thread_local!(static WANTS: AtomicBool = const { AtomicBool::new(false) });
+    interrupt::install(|| WANTS.with(|wants| wants.load(Ordering::Relaxed)));
+    WANTS.with(|wants| wants.store(true, Ordering::Relaxed));
+    let code = code(endless, 0, 64, None);
+    for (threads, caller) in [(1, None), (3, None), (2, Some(thread::current().id()))] {
+        let seen = Seen { caller, ..Seen::default() };
+        // Until another thread gets some of them.
+        while call(&code, &seen, threads, [2, 3, 4], None) != Err(Error::Interrupted) {
+            assert!(caller.is_some());
+        }
     }
 }
 

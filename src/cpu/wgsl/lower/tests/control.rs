@@ -43,7 +43,7 @@ fn loops() {
         loop { result[4]++; continuing { break if result[4] >= x[1]; } }
         for (var i = 0; i < 3; i++) { for (var j = 0; j < 4; j++) { if j > i { break; } result[5] += 10 * i + j; } }
         for (var i = 0; i < 4; i++) { var fresh: i32; var list: array<i32, 2>; fresh += i; list[i % 2] += fresh; result[6] += list[i % 2]; }";
-    let expected = [1 + 2 + 4 + 5 + 6 + 7, 111, 0, 0, 5, 0, 0 + 1 + 2 + 3];
+    let expected = [1 + 2 + 4 + 5 + 6 + 7, 111, 0, 0, 5, 0, 1 + 2 + 3];
     let mut expected = expected.to_vec();
     let (mut k, mut total) = (0, 0);
     loop {
@@ -120,9 +120,8 @@ fn switches() {
 
 #[test]
 fn switches_with_many_cases() {
-    let cases: String = (0..40)
-        .map(|i| format!("case {i}u: {{ result[0] += {}u; if x[0] == 7u {{ break; }} result[1]++; }}", i * i))
-        .collect();
+    let cases =
+        each(0..40, |i| format!("case {i}u: {{ result[0] += {}u; if x[0] == 7u {{ break; }} result[1]++; }}", i * i));
     let body = format!("for (var i = 0u; i < 50u; i++) {{ switch i {{ {cases} default: {{ result[2]++; }} }} }}");
     let squares: u32 = (0..40).map(|i| i * i).sum();
     assert_eq!(results::<u32, u32>(&[7], ("u32", "u32"), 3, &body), [squares, 0, 10]);

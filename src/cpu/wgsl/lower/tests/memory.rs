@@ -265,6 +265,27 @@ fn bools_in_workgroup_memory_are_bytes() {
 }
 
 #[test]
+fn lengths_that_are_constants_of_the_pipeline() {
+    let source = "
+        override count = 3u;
+        @group(0) @binding(0) var<storage, read_write> result: array<u32>;
+        var<workgroup> list: array<u32, 2 * count>;
+        @compute @workgroup_size(count, 2) fn main(@builtin(local_invocation_index) i: u32) {
+            list[i] = i + 1;
+            result[i] = list[i] + list[i + 1];
+        }";
+    let (module, info) = parse(source);
+    let constants = [("count".to_string(), 5.0)].into_iter().collect();
+    let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants).unwrap();
+    let body = lower::lower(&module, &info, true).unwrap();
+    well_formed(&body).unwrap();
+    assert_eq!((body.workgroup_size, body.workgroup_memory), ([5, 2, 1], 48));
+    let mut buffers = [vec![0; 40]];
+    interpret::run(&body, &mut buffers, [1, 1, 1]);
+    assert_eq!(words::<u32>(&buffers[0]), (1..11).collect::<Vec<_>>());
+}
+
+#[test]
 fn wide_indices() {
     let body = "
         let i = u64(x[0]) + 1lu;

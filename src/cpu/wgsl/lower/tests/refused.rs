@@ -77,24 +77,23 @@ fn large_values() {
 
 #[test]
 fn calls_that_become_too_many() {
-    let doubling: String =
-        (1..30).map(|i| format!("fn f{i}_(x: f32) -> f32 {{ return f{0}_(x) + f{0}_(x + 1); }}", i - 1)).collect();
+    let doubling = each(1..30, |i| format!("fn f{i}_(x: f32) -> f32 {{ return f{0}_(x) + f{0}_(x + 1); }}", i - 1));
     let functions = format!("fn f0_(x: f32) -> f32 {{ return x; }} {doubling}");
     let what = "a kernel that is so large once its calls are inlined";
     check(&functions, "result[0] = f29_(1);", what, "");
     // Even if they do nothing.
-    let doubling: String = (1..30).map(|i| format!("fn f{i}() {{ f{0}(); f{0}(); }}", i - 1)).collect();
+    let doubling = each(1..30, |i| format!("fn f{i}() {{ f{0}(); f{0}(); }}", i - 1));
     check(&format!("fn f0() {{}} {doubling}"), "f29();", what, "f");
 }
 
 #[test]
 fn calls_and_statements_that_are_nested_too_deeply() {
-    let chain: String = (1..1500).map(|i| format!("fn f{i}_(x: f32) -> f32 {{ return f{}_(x); }}\n", i - 1)).collect();
+    let chain = each(1..1500, |i| format!("fn f{i}_(x: f32) -> f32 {{ return f{}_(x); }}\n", i - 1));
     let declarations = format!("fn f0_(x: f32) -> f32 {{ return x; }}\n{chain}");
-    let otherwise: String = (0..1500).map(|i| format!("else if x == {i}.0 {{ result[0] = {i}; }}\n")).collect();
+    let otherwise = each(0..1500, |i| format!("else if x == {i}.0 {{ result[0] = {i}; }}\n"));
     let statements = format!("let x = result[1]; if x < 0 {{ result[1] = 2; }} {otherwise}");
     let on_deep_stack = |work: fn(&(String, String)), texts: (String, String)| {
-        let thread = std::thread::Builder::new().stack_size(256 << 20).spawn(move || work(&texts));
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(move || work(&texts));
         thread.unwrap().join().unwrap();
     };
     on_deep_stack(
