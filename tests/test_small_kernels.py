@@ -38,7 +38,8 @@ DOT = gk.ReductionKernel("x * y", "a + b", "0", inputs="x, y", name="dot")
 
 
 def on(device, array):
-    return gk.asarray(array, device=device)
+    """A copy: on the CPU device it would share the array's memory."""
+    return gk.asarray(array, device=device, copy=True)
 
 
 def f64(array):

@@ -54,9 +54,9 @@ class Config:
 
     @kernel_timeout.setter
     def kernel_timeout(self, seconds: float | None) -> None:
-        is_number = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
-        if seconds is not None and not is_number:
-            message = f"config.kernel_timeout is a number of seconds above 0, or None, not {seconds!r}"
+        given: object = seconds
+        if given is not None and (isinstance(given, bool) or not isinstance(given, numbers.Real)):
+            message = f"config.kernel_timeout is a number of seconds above 0, or None, not {given!r}"
             raise _native.ArgumentError(message)
         _native._set_kernel_timeout(seconds)
 

@@ -43,7 +43,7 @@ impl Compiled {
                 axes: [Caps::CPU.workgroup; 3],
                 memory: Caps::CPU.shared,
             };
-            program.check_workgroup(kernel, &Device::Cpu(device).id(), most)?;
+            program.check_workgroup(kernel, &Device::Cpu(device).id(), &most)?;
             on_deep_stack(&format!("kernel '{}'", kernel.name), || {
                 Code::compile(&program.module, &info, program.trusted, device.level(), lanes)
                     .map_err(|unsupported| program.refuse_on_cpu(&unsupported.what, unsupported.span))

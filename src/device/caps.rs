@@ -130,7 +130,6 @@ impl Caps {
     }
 
     /// What WGSL can use on this device.
-    #[must_use]
     pub fn wgsl(&self, trusted: bool) -> Capabilities {
         let mut all = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         for (have, capability) in [

@@ -125,7 +125,7 @@ fn check_limits(context: &Context, kernel: &Kernel, program: &Program, folded: b
         ],
         memory: limits.max_compute_workgroup_storage_size,
     };
-    program.check_workgroup(kernel, id, most)?;
+    program.check_workgroup(kernel, id, &most)?;
     let storage = kernel.bindings.iter().filter(|b| b.access.is_storage() || b.stored).count() as u32;
     let stored = kernel.bindings.iter().filter(|b| b.stored).count() as u32;
     let uniforms = kernel.bindings.len() as u32 - storage + u32::from(folded);

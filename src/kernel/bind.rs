@@ -370,10 +370,12 @@ pub(super) fn results(kernel: &Kernel, inputs: &[Input], ready: &[Ready]) -> Res
         results.push(match input {
             Input::InPlace(given) if given.layout().repeats() || matches!(result.storage(), Storage::Gpu(_)) => result,
             Input::Tensor(given) | Input::InPlace(given) => {
+                // An array is of no setting of the CPU device.
+                let given = given.to(result.device())?;
                 if !given.same_elements(&result) {
-                    ops::assign(given, (&result).into())?;
+                    ops::assign(&given, (&result).into())?;
                 }
-                given.clone()
+                given
             }
             _ => result,
         });

@@ -263,10 +263,10 @@ impl Kernel {
 
 impl Program {
     /// Refuses a program whose workgroups are larger than the device `id` takes.
-    pub(crate) fn check_workgroup(&self, kernel: &Kernel, id: &str, most: Workgroup) -> Result<()> {
+    pub(crate) fn check_workgroup(&self, kernel: &Kernel, id: &str, most: &Workgroup) -> Result<()> {
         let [x, y, z] = self.workgroup_size;
         let invocations = u64::from(x) * u64::from(y) * u64::from(z);
-        let Workgroup { invocations: most_invocations, axes, memory } = most;
+        let Workgroup { invocations: most_invocations, axes, memory } = *most;
         if invocations > u64::from(most_invocations) || x > axes[0] || y > axes[1] || z > axes[2] {
             return Err(kernel.refuse(format!(
                 "@workgroup_size({x}, {y}, {z}) has {invocations} invocations, but {id} takes at most \
