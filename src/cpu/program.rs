@@ -200,12 +200,8 @@ pub(crate) fn code(
 
 /// How many invocations run at once, if `GPUKERN_LANES` says so: for tests.
 fn lanes() -> Result<Option<usize>> {
-    static LANES: OnceLock<Result<Option<usize>>> = OnceLock::new();
-    let read = || {
-        let Some(text) = std::env::var_os("GPUKERN_LANES").filter(|text| !text.is_empty()) else { return Ok(None) };
-        parse_lanes(&text.to_string_lossy()).map(Some)
-    };
-    LANES.get_or_init(read).clone()
+    let text = std::env::var_os("GPUKERN_LANES").filter(|text| !text.is_empty());
+    text.map(|text| parse_lanes(&text.to_string_lossy())).transpose()
 }
 
 fn parse_lanes(text: &str) -> Result<usize> {

@@ -11,7 +11,7 @@ mod lanes;
 mod memory;
 mod subgroup;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::types::{I8, I32, I64};
@@ -143,10 +143,12 @@ pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, F
 
 /// Where a function is that calls `run::poll`, puts the answer into the context, and leaves every register as it was.
 fn asking(level: Level, isa: &dyn TargetIsa) -> Result<usize, String> {
-    static KNOWN: Mutex<Vec<(Level, run::Executable)>> = Mutex::new(Vec::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, executable)) = known.iter().find(|(other, _)| *other == level) {
-        return Ok(executable.entry() as *const () as usize);
+    // No lock, which a thread might hold that a forked process does not have.
+    static KNOWN: [AtomicUsize; Level::ALL.len()] = [const { AtomicUsize::new(0) }; Level::ALL.len()];
+    let known = Level::ALL.iter().position(|other| *other == level).map(|i| &KNOWN[i]);
+    let address = known.map_or(0, |known| known.load(Ordering::Acquire));
+    if address != 0 {
+        return Ok(address);
     }
     let mut context = Context::new();
     context.func.signature = Signature::new(CallConv::PreserveAll);
@@ -169,9 +171,12 @@ fn asking(level: Level, isa: &dyn TargetIsa) -> Result<usize, String> {
     b.ins().return_(&[]);
     b.finalize(isa.frontend_config());
     let compiled = context.compile(isa, &mut ControlPlane::default()).map_err(|error| error.inner.to_string())?;
-    let executable = run::Executable::new(compiled.code_buffer())?;
+    // It stays for as long as any kernel may.
+    let executable = Box::leak(Box::new(run::Executable::new(compiled.code_buffer())?));
     let address = executable.entry() as *const () as usize;
-    known.push((level, executable));
+    if let Some(known) = known {
+        known.store(address, Ordering::Release);
+    }
     Ok(address)
 }
 
