@@ -43,6 +43,9 @@ pub(crate) struct Code {
     least: Vec<usize>,
 }
 
+/// How many invocations a subgroup has, where that can be seen.
+pub(crate) const SUBGROUP: usize = 8;
+
 /// How many invocations of a kernel run best at once.
 ///
 /// More of them share what is done once for a group, and functions are faster over more lanes. But vectors take up
@@ -50,7 +53,6 @@ pub(crate) struct Code {
 fn fitting(body: &ir::Body) -> usize {
     let size: u32 = body.workgroup_size.iter().product();
     match size {
-        _ if body.subgroups => 8,
         1 => 1,
         2..=4 => 4,
         5..16 => 8,
@@ -113,12 +115,18 @@ impl Code {
     ) -> std::result::Result<Self, Unsupported> {
         let whole = |what| Unsupported { what, span: naga::Span::UNDEFINED };
         let body = lower::lower(module, info)?;
-        let mut lanes = lanes.unwrap_or_else(|| fitting(&body));
+        let mut lanes = match lanes {
+            // The size of subgroups is a promise.
+            _ if body.subgroups => SUBGROUP,
+            Some(lanes) => lanes,
+            None => fitting(&body),
+        };
         let emitted = loop {
             match emit::emit(&body, lanes, level) {
                 Ok(emitted) => break emitted,
-                // The size of subgroups is a promise.
-                Err(emit::Failure::TooLarge(_)) if lanes > 1 && !body.subgroups => lanes /= if lanes == 4 { 4 } else { 2 },
+                Err(emit::Failure::TooLarge(_)) if lanes > 1 && !body.subgroups => {
+                    lanes /= if lanes == 4 { 4 } else { 2 }
+                }
                 Err(emit::Failure::TooLarge(what) | emit::Failure::Other(what)) => return Err(whole(what)),
             }
         };

@@ -140,8 +140,18 @@ fn nothing_outside_of_buffers_is_touched() {
         @group(0) @binding(2) var<storage, read_write> n: array<atomic<i32>>;
         var<workgroup> t: array<u32, 5>;";
     let indices = [
-        "id.x", "id.x - 3u", "5u - id.x", "id.x * 3u", "id.x * 1000000007u", "x[id.x % 4u]", "id.y | 4294967295u",
-        "id.x << 28u", "id.x + 2147483640u", "u32(i32(id.x) - 7)", "bitcast<u32>(-i32(id.x))", "x[0] + id.x",
+        "id.x",
+        "id.x - 3u",
+        "5u - id.x",
+        "id.x * 3u",
+        "id.x * 1000000007u",
+        "x[id.x % 4u]",
+        "id.y | 4294967295u",
+        "id.x << 28u",
+        "id.x + 2147483640u",
+        "u32(i32(id.x) - 7)",
+        "bitcast<u32>(-i32(id.x))",
+        "x[0] + id.x",
     ];
     let uses = [
         "x[INDEX] = x[INDEX + 1u] + 1u;",
@@ -189,8 +199,7 @@ fn many_values_at_once_take_fewer_lanes_or_are_refused() {
     let code = compile(&text, None, Level::available()[0]);
     let mut buffers = [(0..664).collect::<Vec<u32>>(), vec![0; 64]];
     run(&code, &mut buffers, [1, 1, 1]);
-    let expected = |at: u32| {
-        (0..600_u32).rev().fold(0_u32, |t, i| t.wrapping_mul(3).wrapping_add((at + i).wrapping_mul(i + 3)))
-    };
+    let expected =
+        |at: u32| (0..600_u32).rev().fold(0_u32, |t, i| t.wrapping_mul(3).wrapping_add((at + i).wrapping_mul(i + 3)));
     assert!(buffers[1].iter().zip(0..).all(|(y, at)| *y == expected(at)));
 }

@@ -201,7 +201,8 @@ fn fuel_suits_the_time() {
         scratch: null.cast(),
         zeros: null.cast(),
         groups: [1; 3],
-        fuel: -1, answer: 0,
+        fuel: -1,
+        answer: 0,
     };
     let mut worker = Worker { context, run: &run, calls: true, quota: FUEL, polled: None };
     let poll_it = |worker: &mut Worker| {
