@@ -56,7 +56,7 @@ pub(super) enum Target {
 }
 
 /// Ways of so few statements, all of them arithmetic, are gone without asking whether anybody takes part.
-const SHORT: usize = 6;
+const SHORT: usize = 16;
 
 impl<'a> Emitter<'a> {
     pub(super) fn declare_variables(&mut self) {
