@@ -41,6 +41,9 @@ pub(crate) struct Code {
     least: Vec<usize>,
 }
 
+/// Invocations of a subgroup.
+const SUBGROUP: usize = 8;
+
 /// How many invocations of a kernel run best at once.
 ///
 /// More of them share what is done once for a group, and functions are faster over more lanes. But vectors take up
@@ -48,7 +51,6 @@ pub(crate) struct Code {
 fn fitting(body: &ir::Body) -> usize {
     let size: u32 = body.workgroup_size.iter().product();
     match size {
-        _ if body.subgroups => 8,
         1 => 1,
         2..=4 => 4,
         5..16 => 8,
@@ -101,7 +103,7 @@ pub(crate) struct Bound {
 impl Code {
     /// Compiles the only entry point of a valid module, whose bindings are 0 to n of group 0.
     ///
-    /// `lanes` is how many invocations run at once: 1, 4, 8 or 16, or what suits the kernel.
+    /// `lanes` is how many invocations run at once: 1, 4, 8 or 16, or what suits the kernel. One that sees subgroups has 8.
     pub(crate) fn compile(
         module: &naga::Module,
         info: &naga::valid::ModuleInfo,
@@ -111,11 +113,15 @@ impl Code {
     ) -> std::result::Result<Self, Unsupported> {
         let whole = |what| Unsupported { what, span: naga::Span::UNDEFINED };
         let body = lower::lower(module, info, !trusted)?;
-        let mut lanes = lanes.unwrap_or_else(|| fitting(&body));
+        // A subgroup is what runs at once, and its size is promised where it can be seen.
+        let fixed = body.subgroups.then_some(SUBGROUP);
+        let mut lanes = fixed.or(lanes).unwrap_or_else(|| fitting(&body));
         let emitted = loop {
             match emit::emit(&body, lanes, level) {
                 Ok(emitted) => break emitted,
-                Err(emit::Failure::TooLarge(_)) if lanes > 1 => lanes /= if lanes == 4 { 4 } else { 2 },
+                Err(emit::Failure::TooLarge(_)) if lanes > 1 && fixed.is_none() => {
+                    lanes /= if lanes == 4 { 4 } else { 2 }
+                }
                 Err(emit::Failure::TooLarge(what) | emit::Failure::Other(what)) => return Err(whole(what)),
             }
         };
