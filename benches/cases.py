@@ -9,6 +9,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from shaders import SHADERS
+
 Array = NDArray[Any]
 _DTYPES = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 _MIB = 2**20
@@ -188,6 +190,21 @@ def _kernel_case(name: str, operation: str, number: int, clock: Literal["wall", 
     )
 
 
+def _shader_case(name: str) -> Case:
+    """Run a user's kernel on tensors of the CPU device, beside a driver that runs it on the CPU."""
+    shader = SHADERS[name]
+    return Case(
+        name=f"kernel: {name}",
+        operation=f"shader {name}",
+        inputs=lambda random: tuple(_random(random, shape) for _, shape in shader.inputs),
+        reference=shader.reference,
+        places=("cpu",),
+        bytes=shader.bytes,
+        flops=shader.flops,
+        number=shader.number,
+    )
+
+
 def _elementwise_case(operation: str, reference: Callable[..., Array], arity: int, out: bool, mebi: int) -> Case:
     size = mebi * _MIB
     return Case(
@@ -339,6 +356,7 @@ CASES: tuple[Case, ...] = (
     ),
     _kernel_case("kernel 1024 on tensors", "kernel_on_tensors", 100, "processor"),
     _kernel_case("kernel 1024, NumPy to NumPy", "kernel_on_arrays", 20, "wall"),
+    *map(_shader_case, SHADERS),
     *_transfer_cases(256, large=False),
     *_transfer_cases(1024, large=True),
     Case(name="import, beyond NumPy's own", operation="import_time", places=("cpu",), clock="own"),

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gpukern as gk
+from shaders import SHADERS, Shader
 
 Array = NDArray[Any]
 Call = Callable[[], object]
@@ -250,6 +251,19 @@ class Gpukern(Engine):
     def read_back(self, x: Array) -> Call:
         return gk.asarray(x, device=self.device).numpy
 
+    def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:
+        if operation.startswith("shader "):
+            return self.shader(SHADERS[operation.removeprefix("shader ")], arrays)
+        return super().call(operation, arrays, out)
+
+    def shader(self, shader: Shader, arrays: tuple[Array, ...]) -> Call:
+        """Call a kernel on tensors, into one that is there already."""
+        tensor = partial(gk.asarray, device=self.device)
+        names = (name for name, _ in shader.inputs)
+        given = {name: tensor(array) for name, array in zip(names, arrays, strict=True)}
+        z = gk.zeros(*shader.result, device=self.device)
+        return partial(gk.Kernel(shader.source), **given, z=z, **shader.launch)
+
     def kernel_on_tensors(self, x: Array, y: Array) -> Call:
         """Call a user's kernel on tensors, and do not wait for it."""
         given = {"x": self.array(x), "y": self.array(y), "p": {"a": 2.0, "n": x.size}, "threads": x.size}
@@ -283,6 +297,28 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x < arrayLength(&x)) { y[id.x] += 2.0 * x[id.x]; }
 }
 """
+
+
+class SoftwareGpu(Gpukern):
+    """A driver that runs shaders on the CPU, such as lavapipe: a peer of the CPU device for users' kernels."""
+
+    operations: Mapping[str, Callable[..., Any]] = {}
+
+    def __init__(self, device: gk.Device) -> None:
+        super().__init__(device)
+        self.name = "lavapipe"
+        self.place = "cpu"
+
+    def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:
+        if not operation.startswith("shader "):
+            raise Unsupported(operation)
+        return super().call(operation, arrays, out)
+
+    def kernel_seconds(self, call: Call, repeat: int) -> float | None:  # noqa: ARG002
+        return None
+
+    def versions(self) -> dict[str, str]:
+        return {"lavapipe": self.device.driver}
 
 
 class WgpuPy(Engine):
@@ -505,6 +541,7 @@ def engines(devices: list[gk.Device]) -> Iterator[Engine]:
     """Yield gpukern on each device, then every peer that is installed."""
     for device in devices:
         yield Gpukern(device)
+    yield from (SoftwareGpu(each) for each in gk.devices() if (each.kind, each.backend) == ("software", "vulkan"))
     yield Numpy()
     if torch := _installed("torch"):
         yield Torch(torch, "cpu")

@@ -45,7 +45,7 @@ impl Compiled {
             };
             program.check_workgroup(kernel, &Device::Cpu(device).id(), &most)?;
             on_deep_stack(&format!("kernel '{}'", kernel.name), || {
-                Code::compile(&program.module, &info, program.trusted, device.level(), lanes)
+                Code::compile(&program.module, &info, device.level(), lanes)
                     .map_err(|unsupported| program.refuse_on_cpu(&unsupported.what, unsupported.span))
             })
         })?;
@@ -100,7 +100,7 @@ pub(crate) fn compile_formulas(
     let constants = constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
     let (module, info) = process_overrides(&module, &info, None, &constants)
         .map_err(|error| Error::Kernel(format!("{}: its constants do not fit: {error}", source.what)))?;
-    Code::compile(&module, &info, false, device.level(), lanes)
+    Code::compile(&module, &info, device.level(), lanes)
         .map_err(|unsupported| refuse_on_cpu(source, &unsupported.what, unsupported.span))
 }
 

@@ -421,8 +421,6 @@ pub(super) struct Body {
     pub(super) private_memory: u32,
     /// Whether the size of a subgroup can be seen: by a builtin or a [`Subgroup`] operation.
     pub(super) subgroups: bool,
-    /// Whether indices are checked; they are not for kernels that the user vouches for.
-    pub(super) checked: bool,
 }
 
 impl Body {

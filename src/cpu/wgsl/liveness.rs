@@ -190,7 +190,6 @@ mod tests {
             workgroup_memory: 0,
             private_memory: 0,
             subgroups: false,
-            checked: true,
         }
     }
 

@@ -52,8 +52,8 @@ const LONGEST: usize = 2_000_000;
 /// How deep statements and calls are nested at most.
 const DEEPEST: usize = 1000;
 
-/// What an invocation of the module's only entry point does. With `checked` false, indices are trusted.
-pub(super) fn lower(module: &Module, info: &ModuleInfo, checked: bool) -> Result<Body> {
+/// What an invocation of the module's only entry point does.
+pub(super) fn lower(module: &Module, info: &ModuleInfo) -> Result<Body> {
     let types = Types::new(module);
     let facts = AllFacts::new(module, info, &types);
     let entry = &module.entry_points[0];
@@ -84,7 +84,6 @@ pub(super) fn lower(module: &Module, info: &ModuleInfo, checked: bool) -> Result
         workgroup_memory,
         private_memory: lowering.private.highest,
         subgroups: false,
-        checked,
     };
     lowering.build.finish(&mut body);
     Ok(body)

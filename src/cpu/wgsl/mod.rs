@@ -20,6 +20,8 @@ mod range;
 mod region;
 mod run;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use run::{kernel_timeout, set_kernel_timeout};
 
@@ -103,24 +105,24 @@ pub(crate) struct Bound {
 impl Code {
     /// Compiles the only entry point of a valid module, whose bindings are 0 to n of group 0.
     ///
-    /// `lanes` is how many invocations run at once: 1, 4, 8 or 16, or what suits the kernel. One that sees subgroups has 8.
+    /// `lanes` is how many invocations run at once: 1, 4, 8 or 16, or what suits the kernel. One that sees subgroups has
+    /// 8. Indices are checked, also those of kernels that a user vouches for: lanes that take no part load too.
     pub(crate) fn compile(
         module: &naga::Module,
         info: &naga::valid::ModuleInfo,
-        trusted: bool,
         level: Level,
         lanes: Option<usize>,
     ) -> std::result::Result<Self, Unsupported> {
         let whole = |what| Unsupported { what, span: naga::Span::UNDEFINED };
-        let body = lower::lower(module, info, !trusted)?;
-        // A subgroup is what runs at once, and its size is promised where it can be seen.
+        let body = lower::lower(module, info)?;
+        // The size of subgroups is a promise, where it can be seen.
         let fixed = body.subgroups.then_some(SUBGROUP);
         let mut lanes = fixed.or(lanes).unwrap_or_else(|| fitting(&body));
         let emitted = loop {
             match emit::emit(&body, lanes, level) {
                 Ok(emitted) => break emitted,
                 Err(emit::Failure::TooLarge(_)) if lanes > 1 && fixed.is_none() => {
-                    lanes /= if lanes == 4 { 4 } else { 2 }
+                    lanes /= if lanes == 4 { 4 } else { 2 };
                 }
                 Err(emit::Failure::TooLarge(what) | emit::Failure::Other(what)) => return Err(whole(what)),
             }

@@ -352,7 +352,6 @@ mod tests {
             workgroup_memory: 0,
             private_memory: 0,
             subgroups: false,
-            checked: true,
         };
         body.statements = (0..12).map(|i| Statement::Let(Value(i))).collect();
         let bounds = |body: &Body| {

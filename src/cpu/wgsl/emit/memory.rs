@@ -80,9 +80,6 @@ impl Emitter<'_> {
 
     /// The length that a step's index has to be below, of 64 bits; none where it always is.
     fn bound(&mut self, place: &Place, step: &Step) -> Option<ir::Value> {
-        if !self.body.checked {
-            return None;
-        }
         match (step.count, place.memory) {
             (Count::Fixed(count), _) => {
                 let is_below =

@@ -22,7 +22,7 @@ fn parse(source: &str) -> (naga::Module, ModuleInfo) {
 
 fn try_lowered(source: &str) -> Result<Body, Unsupported> {
     let (module, info) = parse(source);
-    lower::lower(&module, &info, true)
+    lower::lower(&module, &info)
 }
 
 fn lowered(source: &str) -> Body {

@@ -33,7 +33,7 @@ impl Seen {
 }
 
 fn code(entry: Entry, workgroup_memory: usize, scratch: usize, cost: Option<u64>) -> Code {
-    Code { executable: Executable::new(&[]).unwrap(), entry, scratch, workgroup_memory, cost }
+    Code { executable: Executable::new(&[]).unwrap(), entry, scratch, workgroup_memory, cost, least: Vec::new() }
 }
 
 fn call(code: &Code, seen: &Seen, threads: usize, groups: [u32; 3], timeout: Option<Duration>) -> Result<()> {
@@ -202,6 +202,7 @@ fn fuel_suits_the_time() {
         zeros: null.cast(),
         groups: [1; 3],
         fuel: -1,
+        answer: 0,
     };
     let mut worker = Worker { context, run: &run, calls: true, quota: FUEL, polled: None };
     let poll_it = |worker: &mut Worker| {

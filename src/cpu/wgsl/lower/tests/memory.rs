@@ -277,7 +277,7 @@ fn lengths_that_are_constants_of_the_pipeline() {
     let (module, info) = parse(source);
     let constants = [("count".to_string(), 5.0)].into_iter().collect();
     let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants).unwrap();
-    let body = lower::lower(&module, &info, true).unwrap();
+    let body = lower::lower(&module, &info).unwrap();
     well_formed(&body).unwrap();
     assert_eq!((body.workgroup_size, body.workgroup_memory), ([5, 2, 1], 48));
     let mut buffers = [vec![0; 40]];
