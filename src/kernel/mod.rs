@@ -36,7 +36,7 @@ pub struct Options {
     pub constants: Vec<(String, Value)>,
     /// What messages and profiles call it; else it is called as its entry point.
     pub name: Option<String>,
-    /// Whether it is compiled without bounds checks.
+    /// Whether it is compiled without bounds checks on GPUs.
     pub trusted: bool,
 }
 

@@ -39,7 +39,7 @@ use values::shown;
 /// name
 ///     What errors and profiles call it; by default the name of the entry point.
 /// trusted
-///     Compile without bounds checks. Faster, and wrong indices then read and write anything.
+///     Compile without bounds checks on GPUs. Faster, and wrong indices then read and write anything there.
 ///
 /// Examples
 /// --------
@@ -194,7 +194,7 @@ impl PyKernel {
         &self.kernel.name
     }
 
-    /// Whether it is compiled without bounds checks.
+    /// Whether it is compiled without bounds checks on GPUs.
     #[getter]
     fn trusted(&self) -> bool {
         self.kernel.options.trusted

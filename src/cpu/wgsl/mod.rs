@@ -44,7 +44,7 @@ pub(crate) struct Code {
 }
 
 /// How many invocations a subgroup has, where that can be seen.
-pub(crate) const SUBGROUP: usize = 8;
+const SUBGROUP: usize = 8;
 
 /// How many invocations of a kernel run best at once.
 ///
@@ -105,8 +105,8 @@ pub(crate) struct Bound {
 impl Code {
     /// Compiles the only entry point of a valid module, whose bindings are 0 to n of group 0.
     ///
-    /// `lanes` is how many invocations run at once: 1, 4, 8 or 16, or what suits the kernel. Indices are checked, also
-    /// those of kernels that a user vouches for: lanes that take no part load too.
+    /// `lanes` is how many invocations run at once: 1, 4, 8 or 16, or what suits the kernel. One that sees subgroups has
+    /// 8. Indices are checked, also those of kernels that a user vouches for: lanes that take no part load too.
     pub(crate) fn compile(
         module: &naga::Module,
         info: &naga::valid::ModuleInfo,
@@ -115,17 +115,14 @@ impl Code {
     ) -> std::result::Result<Self, Unsupported> {
         let whole = |what| Unsupported { what, span: naga::Span::UNDEFINED };
         let body = lower::lower(module, info)?;
-        let mut lanes = match lanes {
-            // The size of subgroups is a promise.
-            _ if body.subgroups => SUBGROUP,
-            Some(lanes) => lanes,
-            None => fitting(&body),
-        };
+        // The size of subgroups is a promise, where it can be seen.
+        let fixed = body.subgroups.then_some(SUBGROUP);
+        let mut lanes = fixed.or(lanes).unwrap_or_else(|| fitting(&body));
         let emitted = loop {
             match emit::emit(&body, lanes, level) {
                 Ok(emitted) => break emitted,
-                Err(emit::Failure::TooLarge(_)) if lanes > 1 && !body.subgroups => {
-                    lanes /= if lanes == 4 { 4 } else { 2 }
+                Err(emit::Failure::TooLarge(_)) if lanes > 1 && fixed.is_none() => {
+                    lanes /= if lanes == 4 { 4 } else { 2 };
                 }
                 Err(emit::Failure::TooLarge(what) | emit::Failure::Other(what)) => return Err(whole(what)),
             }
