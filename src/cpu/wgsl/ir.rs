@@ -203,6 +203,8 @@ pub(super) enum Function {
     Pow,
 }
 
+/// For tests.
+#[cfg(test)]
 impl Function {
     pub(super) const ALL: [Self; 18] = [
         Self::Exp,
@@ -452,7 +454,9 @@ impl Op {
             Self::Call(_, arguments) => arguments.iter().for_each(|v| f(*v)),
             Self::Subgroup(_, a, b) => {
                 f(*a);
-                b.iter().for_each(|v| f(*v));
+                if let Some(b) = b {
+                    f(*b);
+                }
             }
         }
     }

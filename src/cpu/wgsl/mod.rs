@@ -31,7 +31,8 @@ use crate::error::Result;
 
 /// A kernel compiled for the CPU.
 pub(crate) struct Code {
-    executable: run::Executable,
+    /// Where `entry` is.
+    _executable: run::Executable,
     entry: run::Entry,
     /// Bytes that every thread needs for values and variables while it runs a workgroup; a multiple of 64.
     scratch: usize,
@@ -130,7 +131,7 @@ impl Code {
         let executable = run::Executable::new(&emitted.code).map_err(whole)?;
         Ok(Self {
             entry: executable.entry(),
-            executable,
+            _executable: executable,
             scratch: emitted.scratch,
             workgroup_memory: body.workgroup_memory as usize,
             cost: emitted.cost,

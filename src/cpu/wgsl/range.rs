@@ -71,7 +71,7 @@ fn direct(body: &Body, value: Value, lanes: usize) -> Option<u64> {
 /// A bound, if numbers of the kind can have it: what could be negative is as large as can be.
 fn fits(kind: Kind, upper: u64) -> Option<u64> {
     match kind {
-        Kind::I32 => (upper <= i32::MAX as u64).then_some(upper),
+        Kind::I32 => i32::try_from(upper).is_ok().then_some(upper),
         Kind::U32 => (upper < u64::from(u32::MAX)).then_some(upper),
         _ => None,
     }
@@ -164,7 +164,9 @@ impl Walk<'_> {
             }
             false
         });
-        set.iter().for_each(|variable| self.note_set(*variable));
+        for variable in &set {
+            self.note_set(*variable);
+        }
         self.depth += 1;
         let Some(mut head) = self.state.take() else {
             self.list(body);

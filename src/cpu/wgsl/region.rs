@@ -364,11 +364,15 @@ fn uses(body: &Body, statement: &Statement, f: &mut dyn FnMut(Value)) {
         Statement::Load { place, .. } | Statement::UniformLoad { place, .. } => indices(place),
         Statement::Store { place, parts } => {
             indices(place);
-            parts.iter().for_each(|part| f(part.value));
+            for part in parts {
+                f(part.value);
+            }
         }
         Statement::Atomic { place, op, operand, .. } => {
             indices(place);
-            operand.iter().for_each(|value| f(*value));
+            if let Some(operand) = operand {
+                f(*operand);
+            }
             if let super::ir::Atomic::CompareExchange(expected) = op {
                 f(*expected);
             }

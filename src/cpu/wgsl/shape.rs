@@ -147,7 +147,7 @@ pub(super) fn group_axis(size: [u32; 3], lanes: usize) -> Option<usize> {
     let first = (0..3).find(|&axis| size[axis] != 1).unwrap_or(0);
     // The last axis that is longer than one may end within a group.
     let is_last = size[first + 1..].iter().all(|&length| length == 1);
-    (size[first] % lanes == 0 || is_last).then_some(first)
+    (size[first].is_multiple_of(lanes) || is_last).then_some(first)
 }
 
 fn builtin_shape(body: &Body, builtin: Builtin, lanes: usize) -> Shape {
@@ -244,10 +244,14 @@ impl<'a> Walk<'a> {
             }
             Statement::Load { place, parts } => {
                 let shape = self.loaded(place);
-                parts.iter().for_each(|part| self.define(part.value, shape));
+                for part in parts {
+                    self.define(part.value, shape);
+                }
             }
             Statement::UniformLoad { parts, .. } => {
-                parts.iter().for_each(|part| self.define(part.value, Shape::Workgroup));
+                for part in parts {
+                    self.define(part.value, Shape::Workgroup);
+                }
             }
             Statement::Atomic { old: Some(old), .. } => self.define(*old, self.apart()),
             Statement::If { condition, accept, reject } => {

@@ -190,8 +190,9 @@ fn nothing_outside_of_buffers_is_touched() {
 #[test]
 fn many_values_at_once_take_fewer_lanes_or_are_refused() {
     // Each of so many sums is needed at the end.
-    let sums: String = (0..600).map(|i| format!("let v{i} = x[i.x + {i}u] * {}u;\n", i + 3)).collect();
-    let total: String = (0..600).rev().map(|i| format!("t = t * 3u + v{i};\n")).collect();
+    let sums: Vec<String> = (0..600).map(|i| format!("let v{i} = x[i.x + {i}u] * {}u;", i + 3)).collect();
+    let total: Vec<String> = (0..600).rev().map(|i| format!("t = t * 3u + v{i};")).collect();
+    let (sums, total) = (sums.join("\n"), total.join("\n"));
     let text = format!(
         "{XY} @compute @workgroup_size(64) fn f(@builtin(global_invocation_id) i: vec3<u32>) {{
              {sums} var t = 0u; {total} y[i.x] = t; }}"

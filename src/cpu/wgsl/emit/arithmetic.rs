@@ -100,7 +100,7 @@ impl Emitter<'_> {
                 match self.local_id(axis) {
                     Lanes::One(id) => Lanes::One(self.b.ins().iadd(start, id)),
                     Lanes::Affine(id, stride) => Lanes::Affine(self.b.ins().iadd(start, id), stride),
-                    many => self.binary(Binary::Add, Kind::U32, &Lanes::One(start), &many),
+                    many @ Lanes::Many(_) => self.binary(Binary::Add, Kind::U32, &Lanes::One(start), &many),
                 }
             }
         }

@@ -88,14 +88,12 @@ impl<'a> Emitter<'a> {
             };
             let is_many = matches!(self.variables[i], Cells::Many(_));
             let ty = if is_many { vector_type(kind) } else { scalar_type(kind) };
-            let zero = match zeros.iter().find(|(known, _)| *known == ty) {
-                Some((_, zero)) => *zero,
-                None => {
-                    let zero = self.bits(ty, 0);
-                    zeros.push((ty, zero));
-                    zero
-                }
-            };
+            let known = zeros.iter().find(|(known, _)| *known == ty).map(|(_, zero)| *zero);
+            let zero = known.unwrap_or_else(|| {
+                let zero = self.bits(ty, 0);
+                zeros.push((ty, zero));
+                zero
+            });
             for cell in cells {
                 self.b.def_var(cell, zero);
             }
@@ -513,13 +511,10 @@ impl<'a> Emitter<'a> {
         match self.body.op(value) {
             Op::Constant(bits) => Lanes::One(self.bits(scalar_type(self.kind(value)), *bits)),
             Op::Builtin(builtin) => self.builtin(*builtin),
-            _ => match &self.values[value.index()] {
-                Some(lanes) => lanes.clone(),
-                None => {
-                    debug_assert!(false, "{value:?} is used before it is computed:\n{}", self.body);
-                    Lanes::One(self.bits(scalar_type(self.kind(value)), 0))
-                }
-            },
+            _ => self.values[value.index()].clone().unwrap_or_else(|| {
+                debug_assert!(false, "{value:?} is used before it is computed:\n{}", self.body);
+                Lanes::One(self.bits(scalar_type(self.kind(value)), 0))
+            }),
         }
     }
 
@@ -594,14 +589,18 @@ impl<'a> Emitter<'a> {
             }
             Statement::Load { place, parts } => {
                 self.load(place, parts);
-                parts.iter().for_each(|part| self.keep(part.value));
+                for part in parts {
+                    self.keep(part.value);
+                }
             }
             Statement::UniformLoad { place, parts } => self.load_uniform(place, parts),
             Statement::Store { place, parts } => self.store(place, parts),
             Statement::Clear { offset, size } => self.clear_private(*offset, *size),
             Statement::Atomic { place, kind, op, operand, old } => {
                 self.atomic(place, *kind, *op, *operand, *old);
-                old.iter().for_each(|old| self.keep(*old));
+                if let Some(old) = old {
+                    self.keep(*old);
+                }
             }
             Statement::If { condition, accept, reject } => return self.choice(statement, *condition, accept, reject),
             Statement::Block { label, body } => return self.block(statement, *label, body),

@@ -101,12 +101,6 @@ impl Emitter<'_> {
         self.b.ins().vconst(ty, constant)
     }
 
-    /// A float in all lanes of a type.
-    pub(super) fn float(&mut self, ty: Type, value: f64) -> ir::Value {
-        let is_wide = ty.lane_type() == F64;
-        self.bits(ty, if is_wide { value.to_bits() } else { u64::from((value as f32).to_bits()) })
-    }
-
     /// A scalar that is the value of the first lane.
     pub(super) fn first(&mut self, lanes: &Lanes, kind: Kind) -> ir::Value {
         match lanes {
@@ -198,7 +192,7 @@ impl Emitter<'_> {
             return Lanes::One(f(self, &ones));
         }
         let all: SmallVec<[Vectors; 3]> = operands.iter().map(|(lanes, kind)| self.vectors(lanes, *kind)).collect();
-        let count = all.iter().map(|vectors| vectors.len()).max().unwrap_or(0);
+        let count = all.iter().map(SmallVec::len).max().unwrap_or(0);
         let vectors = (0..count)
             .map(|i| {
                 let operands: SmallVec<[ir::Value; 3]> = all.iter().map(|vectors| vectors[i]).collect();

@@ -652,8 +652,8 @@ impl Emitter<'_> {
         if are_two(parts) && stride == 8 {
             let columns: Vec<Vectors> =
                 parts.iter().zip(values).map(|(part, lanes)| self.vectors(lanes, part.format.kind())).collect();
-            for group in 0..self.lanes / 4 {
-                let (x, y) = (self.cast(F32X4, columns[0][group]), self.cast(F32X4, columns[1][group]));
+            for (group, (x, y)) in columns[0].iter().zip(&columns[1]).enumerate() {
+                let (x, y) = (self.cast(F32X4, *x), self.cast(F32X4, *y));
                 let rows = [self.shuffled(x, y, [0, 4, 1, 5]), self.shuffled(x, y, [2, 6, 3, 7])];
                 for (i, row) in rows.into_iter().enumerate() {
                     let offset = parts[0].offset as usize + 16 * (2 * group + i);

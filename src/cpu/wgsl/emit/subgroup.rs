@@ -69,15 +69,12 @@ impl Emitter<'_> {
         let mut all = vec![neutral];
         for lane in 0..self.lanes {
             let value = self.lane(&lanes, kind, lane);
-            let sum = match lane {
-                0 => value,
-                _ => {
-                    let before = Lanes::One(all[lane]);
-                    let sum = self.binary(op, kind, &before, &Lanes::One(value));
-                    self.first(&sum, kind)
-                }
-            };
-            all.push(sum);
+            if lane == 0 {
+                all.push(value);
+                continue;
+            }
+            let sum = self.binary(op, kind, &Lanes::One(all[lane]), &Lanes::One(value));
+            all.push(self.first(&sum, kind));
         }
         all
     }
@@ -154,15 +151,13 @@ fn neutral(op: Binary, kind: Kind) -> u64 {
     let is_wide = kind.is_wide();
     let float = |value: f64| if is_wide { value.to_bits() } else { u64::from((value as f32).to_bits()) };
     match (op, kind) {
-        (Binary::And, Kind::Bool) => 1,
-        (Binary::And, _) => u64::MAX,
         (Binary::Multiply, _) if kind.is_float() => float(1.0),
-        (Binary::Multiply, _) => 1,
+        (Binary::And, Kind::Bool) | (Binary::Multiply, _) => 1,
         (Binary::Min, _) if kind.is_float() => float(f64::INFINITY),
         (Binary::Max, _) if kind.is_float() => float(f64::NEG_INFINITY),
         (Binary::Min, Kind::I32) => i32::MAX as u64,
         (Binary::Min, Kind::I64) => i64::MAX as u64,
-        (Binary::Min, _) => u64::MAX,
+        (Binary::And | Binary::Min, _) => u64::MAX,
         (Binary::Max, Kind::I32) => 1 << 31,
         (Binary::Max, Kind::I64) => 1 << 63,
         _ => 0,

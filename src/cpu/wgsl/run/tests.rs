@@ -33,7 +33,7 @@ impl Seen {
 }
 
 fn code(entry: Entry, workgroup_memory: usize, scratch: usize, cost: Option<u64>) -> Code {
-    Code { executable: Executable::new(&[]).unwrap(), entry, scratch, workgroup_memory, cost, least: Vec::new() }
+    Code { _executable: Executable::new(&[]).unwrap(), entry, scratch, workgroup_memory, cost, least: Vec::new() }
 }
 
 fn call(code: &Code, seen: &Seen, threads: usize, groups: [u32; 3], timeout: Option<Duration>) -> Result<()> {
