@@ -260,7 +260,7 @@ class Gpukern(Engine):
         """Call a kernel on tensors, into one that is there already."""
         tensor = partial(gk.asarray, device=self.device)
         names = (name for name, _ in shader.inputs)
-        given = {name: tensor(array) for name, array in zip(names, arrays, strict=True)}
+        given: dict[str, Any] = {name: tensor(array) for name, array in zip(names, arrays, strict=True)}
         z = gk.zeros(*shader.result, device=self.device)
         return partial(gk.Kernel(shader.source), **given, z=z, **shader.launch)
 
