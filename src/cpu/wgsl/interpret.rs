@@ -336,58 +336,33 @@ fn convert(from: Kind, to: Kind, x: u64) -> u64 {
     }
 }
 
+/// An operation on floats of either size.
+macro_rules! float_operation {
+    ($op:expr, $x:expr, $y:expr) => {
+        match $op {
+            Binary::Add => $x + $y,
+            Binary::Subtract => $x - $y,
+            Binary::Multiply => $x * $y,
+            Binary::Divide => $x / $y,
+            Binary::Remainder => $x - $y * ($x / $y).trunc(),
+            Binary::Min if $y < $x => $y,
+            Binary::Max if $x < $y => $y,
+            Binary::Min | Binary::Max => $x,
+            _ => return compare($op, $x.partial_cmp(&$y)),
+        }
+    };
+}
+
 fn binary(op: Binary, kind: Kind, x: u64, y: u64) -> u64 {
     match kind {
         Kind::F32 => {
             let (x, y) = (single(x), single(y));
-            let result = match op {
-                Binary::Add => x + y,
-                Binary::Subtract => x - y,
-                Binary::Multiply => x * y,
-                Binary::Divide => x / y,
-                Binary::Remainder => x - y * (x / y).trunc(),
-                Binary::Min => {
-                    if y < x {
-                        y
-                    } else {
-                        x
-                    }
-                }
-                Binary::Max => {
-                    if x < y {
-                        y
-                    } else {
-                        x
-                    }
-                }
-                _ => return compare(op, x.partial_cmp(&y)),
-            };
+            let result = float_operation!(op, x, y);
             result.to_bits().into()
         }
         Kind::F64 => {
             let (x, y) = (double(x), double(y));
-            let result = match op {
-                Binary::Add => x + y,
-                Binary::Subtract => x - y,
-                Binary::Multiply => x * y,
-                Binary::Divide => x / y,
-                Binary::Remainder => x - y * (x / y).trunc(),
-                Binary::Min => {
-                    if y < x {
-                        y
-                    } else {
-                        x
-                    }
-                }
-                Binary::Max => {
-                    if x < y {
-                        y
-                    } else {
-                        x
-                    }
-                }
-                _ => return compare(op, x.partial_cmp(&y)),
-            };
+            let result = float_operation!(op, x, y);
             result.to_bits()
         }
         _ => {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::lanes::{Lanes, Vectors, memory, scalar_type, vector_type};
 use super::{DISCARD, Emitter};
 use crate::cpu::wgsl::ir::{Atomic, Binary, Count, Format, Kind, Memory, Part, Place, Step, Value};
-use crate::cpu::wgsl::run;
+use crate::cpu::wgsl::{Bound, run};
 
 /// Where the lanes of a place are.
 enum Address {
@@ -31,12 +31,7 @@ impl Emitter<'_> {
     /// Where a kind of memory begins, for the lanes of this group.
     fn base(&mut self, place: &Place) -> ir::Value {
         match place.memory {
-            Memory::Buffer { index, .. } => {
-                let table = self.field(I64, std::mem::offset_of!(run::Context, bound));
-                let entry = index as usize * size_of::<super::super::Bound>();
-                let flags = MemFlagsData::trusted().with_readonly().with_can_move();
-                self.b.ins().load(I64, flags, table, entry as i32)
-            }
+            Memory::Buffer { index, .. } => self.bound_field(index, std::mem::offset_of!(Bound, start)),
             Memory::Workgroup => self.field(I64, std::mem::offset_of!(run::Context, workgroup)),
             Memory::Private => {
                 let bytes = self.lanes as u32 * self.body.private_memory;
@@ -50,6 +45,24 @@ impl Emitter<'_> {
         }
     }
 
+    /// A field of what is bound as a buffer.
+    fn bound_field(&mut self, buffer: u32, offset: usize) -> ir::Value {
+        let table = self.field(I64, std::mem::offset_of!(run::Context, bound));
+        let entry = buffer as usize * size_of::<Bound>() + offset;
+        let flags = MemFlagsData::trusted().with_readonly().with_can_move();
+        self.b.ins().load(I64, flags, table, entry as i32)
+    }
+
+    /// Where a place is before any of its steps.
+    fn origin(&mut self, place: &Place) -> ir::Value {
+        let start = self.base(place);
+        if place.offset == 0 {
+            return start;
+        }
+        let offset = i64::from(place.offset) * self.scale(place);
+        self.b.ins().iadd_imm_s(start, offset)
+    }
+
     /// How many bytes a step of private memory is for all lanes; they are interleaved, scalar by scalar.
     fn scale(&self, place: &Place) -> i64 {
         if place.memory == Memory::Private { self.lanes as i64 } else { 1 }
@@ -57,11 +70,7 @@ impl Emitter<'_> {
 
     /// The number of elements behind so many bytes of a buffer, of 64 bits.
     fn runtime_length(&mut self, buffer: u32, offset: u32, stride: u32) -> ir::Value {
-        let table = self.field(I64, std::mem::offset_of!(run::Context, bound));
-        let entry = buffer as usize * size_of::<super::super::Bound>();
-        let entry = entry + std::mem::offset_of!(super::super::Bound, bytes);
-        let flags = MemFlagsData::trusted().with_readonly().with_can_move();
-        let bytes = self.b.ins().load(I64, flags, table, entry as i32);
+        let bytes = self.bound_field(buffer, std::mem::offset_of!(Bound, bytes));
         let more = self.b.ins().iadd_imm_s(bytes, -i64::from(offset));
         let zero = self.b.ins().iconst(I64, 0);
         let has_some = self.b.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, bytes, i64::from(offset));
@@ -101,28 +110,23 @@ impl Emitter<'_> {
             return self.each_address(place, &indices);
         }
         let scale = self.scale(place);
-        let mut start = self.base(place);
-        if place.offset != 0 {
-            start = self.b.ins().iadd_imm_s(start, i64::from(place.offset) * scale);
-        }
+        let mut start = self.origin(place);
         let mut stride = 0;
         let (mut fits, mut valid): (Option<ir::Value>, Option<ir::Value>) = (None, None);
         for (step, lanes) in place.steps.iter().zip(&indices) {
             let (Lanes::One(first) | Lanes::Affine(first, _)) = *lanes else { continue };
             let more = if let Lanes::Affine(_, more) = *lanes { i64::from(more) } else { 0 };
-            let mut index = self.b.ins().uextend(I64, first);
+            if more == 0 {
+                start = self.stepped(start, place, step, first, &mut valid);
+                continue;
+            }
+            let index = self.b.ins().uextend(I64, first);
             if let Some(bound) = self.bound(place, step) {
-                let is_below = self.b.ins().icmp(IntCC::UnsignedLessThan, index, bound);
-                if more == 0 {
-                    let zero = self.b.ins().iconst(I64, 0);
-                    index = self.b.ins().select(is_below, index, zero);
-                    valid = Some(self.both(valid, is_below));
-                } else {
-                    // Both ends are below it. What wraps is beyond it in 64 bits.
-                    let last = self.b.ins().iadd_imm_s(index, more.wrapping_mul(self.lanes as i64 - 1));
-                    let last_is_below = self.b.ins().icmp(IntCC::UnsignedLessThan, last, bound);
+                // Both ends are below it. What wraps is beyond it in 64 bits.
+                let last = self.b.ins().iadd_imm_s(index, more.wrapping_mul(self.lanes as i64 - 1));
+                for end in [index, last] {
+                    let is_below = self.b.ins().icmp(IntCC::UnsignedLessThan, end, bound);
                     fits = Some(self.both(fits, is_below));
-                    fits = Some(self.both(fits, last_is_below));
                 }
             }
             let offset = self.b.ins().imul_imm_u(index, i64::from(step.stride) * scale);
@@ -135,6 +139,27 @@ impl Emitter<'_> {
         Address::Strided { start, stride, fits, valid }
     }
 
+    /// A step by an index that all lanes share. Where that is too large, it is the first element, and not valid.
+    fn stepped(
+        &mut self,
+        start: ir::Value,
+        place: &Place,
+        step: &Step,
+        index: ir::Value,
+        valid: &mut Option<ir::Value>,
+    ) -> ir::Value {
+        let mut index = self.b.ins().uextend(I64, index);
+        if let Some(bound) = self.bound(place, step) {
+            let is_below = self.b.ins().icmp(IntCC::UnsignedLessThan, index, bound);
+            let zero = self.b.ins().iconst(I64, 0);
+            index = self.b.ins().select(is_below, index, zero);
+            *valid = Some(self.both(*valid, is_below));
+        }
+        let stride = i64::from(step.stride) * self.scale(place);
+        let offset = self.b.ins().imul_imm_u(index, stride);
+        self.b.ins().iadd(start, offset)
+    }
+
     fn both(&mut self, a: Option<ir::Value>, b: ir::Value) -> ir::Value {
         a.map_or(b, |a| self.b.ins().band(a, b))
     }
@@ -142,10 +167,7 @@ impl Emitter<'_> {
     /// Every lane's own place.
     fn each_address(&mut self, place: &Place, indices: &[Lanes]) -> Address {
         let scale = self.scale(place);
-        let mut start = self.base(place);
-        if place.offset != 0 {
-            start = self.b.ins().iadd_imm_s(start, i64::from(place.offset) * scale);
-        }
+        let start = self.origin(place);
         let mut starts = vec![start; self.lanes];
         let mut valid: Option<Vectors> = None;
         for (step, lanes) in place.steps.iter().zip(indices) {
@@ -174,6 +196,12 @@ impl Emitter<'_> {
         Address::Each { starts, valid }
     }
 
+    /// How far behind its place a lane's scalar is.
+    fn offset_in(&self, place: &Place, part: &Part, lane: usize) -> u32 {
+        let within = if place.memory == Memory::Private { lane as u32 * part.format.size() } else { 0 };
+        part.offset * self.scale(place) as u32 + within
+    }
+
     /// The places of lanes that have not been found to be side by side.
     fn scattered(&mut self, place: &Place) -> (Vec<ir::Value>, Option<Vectors>) {
         let indices: SmallVec<[Lanes; 2]> = place.steps.iter().map(|step| self.value(step.index)).collect();
@@ -187,55 +215,38 @@ impl Emitter<'_> {
         let extent = extent(parts);
         let is_shared = matches!(place.memory, Memory::Buffer { writable: false, .. });
         let flags = if is_shared { memory().with_readonly() } else { memory() };
-        match self.address(place, extent) {
+        let (all, valid): (Vec<Lanes>, _) = match self.address(place, extent) {
             Address::One { start, valid } if place.memory == Memory::Private && self.lanes > 1 => {
-                for part in parts {
-                    let lanes = self.load_interleaved(start, *part);
-                    let lanes = self.or_zero(lanes, part.format.kind(), valid);
-                    self.set_value(part.value, lanes);
-                }
+                (parts.iter().map(|part| self.load_interleaved(start, *part)).collect(), valid)
             }
             Address::One { start, valid } => {
-                for part in parts {
-                    let offset = part.offset * self.scale(place) as u32;
-                    let scalar = self.load_scalar(part.format, start, offset, flags);
-                    let lanes = self.or_zero(Lanes::One(scalar), part.format.kind(), valid);
-                    self.set_value(part.value, lanes);
-                }
+                let load = |part: &Part| Lanes::One(self.load_scalar(part.format, start, part.offset, flags));
+                (parts.iter().map(load).collect(), valid)
             }
             Address::Strided { start, stride, fits, valid } if place.memory != Memory::Private => {
-                let all = self.loaded_strided(place, parts, start, stride, fits, flags);
-                for (part, lanes) in parts.iter().zip(all) {
-                    let lanes = self.or_zero(lanes, part.format.kind(), valid);
-                    self.set_value(part.value, lanes);
-                }
+                (self.loaded_strided(place, parts, start, stride, fits, flags), valid)
             }
             Address::Strided { .. } => {
                 let (starts, valid) = self.scattered(place);
-                self.load_each(place, parts, &starts, valid.as_ref(), flags);
+                (self.loaded_each(place, parts, &starts, valid.as_ref(), flags), None)
             }
-            Address::Each { starts, valid } => self.load_each(place, parts, &starts, valid.as_ref(), flags),
+            Address::Each { starts, valid } => (self.loaded_each(place, parts, &starts, valid.as_ref(), flags), None),
+        };
+        for (part, lanes) in parts.iter().zip(all) {
+            let lanes = self.or_zero(lanes, part.format.kind(), valid);
+            self.set_value(part.value, lanes);
         }
     }
 
     /// A load of what all share, whatever is known of its place.
     pub(super) fn load_uniform(&mut self, place: &Place, parts: &[Part]) {
-        let mut start = self.base(place);
-        start = self.b.ins().iadd_imm_s(start, i64::from(place.offset));
+        let mut start = self.origin(place);
         self.note_least(place, extent(parts));
         let mut valid = None;
         for step in &place.steps {
             let lanes = self.value(step.index);
             let first = self.first_active(&lanes, Kind::U32);
-            let mut index = self.b.ins().uextend(I64, first);
-            if let Some(bound) = self.bound(place, step) {
-                let is_below = self.b.ins().icmp(IntCC::UnsignedLessThan, index, bound);
-                let zero = self.b.ins().iconst(I64, 0);
-                index = self.b.ins().select(is_below, index, zero);
-                valid = Some(self.both(valid, is_below));
-            }
-            let offset = self.b.ins().imul_imm_u(index, i64::from(step.stride));
-            start = self.b.ins().iadd(start, offset);
+            start = self.stepped(start, place, step, first, &mut valid);
         }
         for part in parts {
             let scalar = self.load_scalar(part.format, start, part.offset, memory());
@@ -452,20 +463,6 @@ impl Emitter<'_> {
         ]
     }
 
-    fn load_each(
-        &mut self,
-        place: &Place,
-        parts: &[Part],
-        starts: &[ir::Value],
-        valid: Option<&Vectors>,
-        flags: MemFlagsData,
-    ) {
-        let all = self.loaded_each(place, parts, starts, valid, flags);
-        for (part, lanes) in parts.iter().zip(all) {
-            self.set_value(part.value, lanes);
-        }
-    }
-
     fn loaded_each(
         &mut self,
         place: &Place,
@@ -474,8 +471,6 @@ impl Emitter<'_> {
         valid: Option<&Vectors>,
         flags: MemFlagsData,
     ) -> Vec<Lanes> {
-        let scale = self.scale(place) as u32;
-        let is_private = place.memory == Memory::Private;
         parts
             .iter()
             .map(|part| {
@@ -484,8 +479,7 @@ impl Emitter<'_> {
                     .iter()
                     .enumerate()
                     .map(|(lane, start)| {
-                        let more = if is_private { lane as u32 * part.format.size() } else { 0 };
-                        self.load_scalar(part.format, *start, part.offset * scale + more, flags)
+                        self.load_scalar(part.format, *start, self.offset_in(place, part, lane), flags)
                     })
                     .collect();
                 let lanes = self.gathered(&scalars, kind);
@@ -638,8 +632,7 @@ impl Emitter<'_> {
             return;
         }
         if are_four(parts) && stride == 16 {
-            let columns: Vec<Vectors> =
-                parts.iter().zip(values).map(|(part, lanes)| self.vectors(lanes, part.format.kind())).collect();
+            let columns = self.columns(parts, values);
             for group in 0..self.lanes / 4 {
                 let rows: Vec<ir::Value> = columns.iter().map(|vectors| self.cast(F32X4, vectors[group])).collect();
                 for (i, row) in self.transposed(&rows).into_iter().enumerate() {
@@ -650,8 +643,7 @@ impl Emitter<'_> {
             return;
         }
         if are_two(parts) && stride == 8 {
-            let columns: Vec<Vectors> =
-                parts.iter().zip(values).map(|(part, lanes)| self.vectors(lanes, part.format.kind())).collect();
+            let columns = self.columns(parts, values);
             for (group, (x, y)) in columns[0].iter().zip(&columns[1]).enumerate() {
                 let (x, y) = (self.cast(F32X4, *x), self.cast(F32X4, *y));
                 let rows = [self.shuffled(x, y, [0, 4, 1, 5]), self.shuffled(x, y, [2, 6, 3, 7])];
@@ -671,6 +663,11 @@ impl Emitter<'_> {
         }
     }
 
+    /// What is stored, as vectors.
+    fn columns(&mut self, parts: &[Part], values: &[Lanes]) -> Vec<Vectors> {
+        parts.iter().zip(values).map(|(part, lanes)| self.vectors(lanes, part.format.kind())).collect()
+    }
+
     /// Stores lane by lane; those that are not there, or take no part, store elsewhere.
     fn store_each(
         &mut self,
@@ -681,7 +678,6 @@ impl Emitter<'_> {
         valid: Option<Vectors>,
     ) {
         let scale = self.scale(place) as u32;
-        let is_private = place.memory == Memory::Private;
         let storing = self.taking_part(valid);
         let discard = storing.is_some().then(|| self.discard_place(extent(parts) * scale + 16 * scale));
         for (lane, start) in starts.iter().enumerate() {
@@ -692,8 +688,7 @@ impl Emitter<'_> {
             }
             for (part, lanes) in parts.iter().zip(values) {
                 let scalar = self.lane(lanes, part.format.kind(), lane);
-                let more = if is_private { lane as u32 * part.format.size() } else { 0 };
-                self.store_scalar(part.format, scalar, start, part.offset * scale + more);
+                self.store_scalar(part.format, scalar, start, self.offset_in(place, part, lane));
             }
         }
     }
@@ -709,8 +704,7 @@ impl Emitter<'_> {
     /// Makes private memory zero for all lanes.
     pub(super) fn clear_private(&mut self, offset: u32, size: u32) {
         let place = Place { memory: Memory::Private, offset, steps: Vec::new() };
-        let start = self.base(&place);
-        let start = self.b.ins().iadd_imm_s(start, i64::from(offset) * self.lanes as i64);
+        let start = self.origin(&place);
         let bytes = self.b.ins().iconst(I64, i64::from(size) * self.lanes as i64);
         self.call(super::clear as *const () as usize, &[start, bytes], &[]);
     }
