@@ -356,7 +356,7 @@ fn defines(statement: &Statement) -> Vec<Value> {
 }
 
 /// The values that a statement itself uses.
-fn uses(body: &Body, statement: &Statement, f: &mut dyn FnMut(Value)) {
+pub(super) fn uses(body: &Body, statement: &Statement, f: &mut dyn FnMut(Value)) {
     let mut indices = |place: &Place| place.steps.iter().for_each(|step| f(step.index));
     match statement {
         Statement::Let(value) => body.op(*value).operands(f),

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::Emitter;
 use super::lanes::{Lanes, Vectors, memory, scalar_type, vector_type, width};
 use crate::cpu::wgsl::ir::{Block, Kind, Label, Op, Statement, Value, Variable};
-use crate::cpu::wgsl::region::{Region, Regions, Step, parts_at};
+use crate::cpu::wgsl::region::{Region, Regions, Step, parts_at, uses};
 use crate::cpu::wgsl::shape::{Level, Shape, breaks_out};
 
 /// A mask that changes.
@@ -754,6 +754,7 @@ impl<'a> Emitter<'a> {
 
     fn turns(&mut self, statement: &'a Statement, body: &'a Block) -> bool {
         let parted = !self.left_from(statement).is_empty();
+        self.pin_what_stays(body);
         let head = self.b.create_block();
         let cells = parted.then(|| self.changing_mask());
         self.b.ins().jump(head, &[]);
@@ -770,6 +771,42 @@ impl<'a> Emitter<'a> {
         }
         self.b.seal_block(head);
         false
+    }
+
+    /// Keeps what is computed before a loop and used inside from being computed in every round: the code generator
+    /// puts arithmetic where it is used, and takes it out of loops only if no constant is in it. What is stored has to
+    /// be there before; nobody reads it.
+    fn pin_what_stays(&mut self, body: &'a Block) {
+        let mut used = Vec::new();
+        for statement in body {
+            statement.any(&mut |inner| {
+                uses(self.body, inner, &mut |value| used.push(value));
+                false
+            });
+        }
+        used.sort_unstable();
+        used.dedup();
+        let start = self.scratch();
+        let discard = i64::from(self.discard);
+        let start = self.b.ins().iadd_imm_s(start, discard);
+        for value in used {
+            let is_computed = match self.body.op(value) {
+                Op::Builtin(_) => true,
+                Op::Constant(_) | Op::Get(_) | Op::FromMemory | Op::Subgroup(..) | Op::Call(..) => false,
+                _ => self.values[value.index()].is_some(),
+            };
+            if !is_computed {
+                continue;
+            }
+            let lanes = self.value(value);
+            let parts = match lanes {
+                Lanes::One(scalar) | Lanes::Affine(scalar, _) => SmallVec::from_slice(&[scalar]),
+                Lanes::Many(vectors) => vectors,
+            };
+            for part in parts {
+                self.b.ins().store(memory(), part, start, 0);
+            }
+        }
     }
 
     /// A mask that begins with those that take part now.
