@@ -408,6 +408,19 @@ pub(super) struct Definition {
     pub(super) op: Op,
 }
 
+impl Definition {
+    /// Whether computing it in vain costs less than a jump.
+    pub(super) fn is_cheap(&self) -> bool {
+        match self.op {
+            // Lane by lane.
+            Op::Unary(Unary::CountOnes | Unary::LeadingZeros | Unary::TrailingZeros | Unary::ReverseBits, _) => false,
+            Op::Constant(_) | Op::Builtin(_) | Op::Get(_) | Op::Unary(..) | Op::Select(..) | Op::Fma(..) => true,
+            Op::Binary(op, ..) => self.kind.is_float() || !matches!(op, Binary::Divide | Binary::Remainder),
+            _ => false,
+        }
+    }
+}
+
 /// What every invocation of a kernel does.
 #[derive(Debug, Clone)]
 pub(super) struct Body {

@@ -259,7 +259,7 @@ impl Emitter<'_> {
     }
 
     /// The number that a scalar always is.
-    fn constant_of(&self, value: ir::Value) -> Option<u64> {
+    pub(super) fn constant_of(&self, value: ir::Value) -> Option<u64> {
         let inst = self.b.func.dfg.value_def(value).inst()?;
         match self.b.func.dfg.insts[inst] {
             ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => Some(imm.bits() as u64 & 0xffff_ffff),
@@ -311,21 +311,33 @@ impl Emitter<'_> {
         }
     }
 
-    /// a < b. Vectors of 64 bits are compared with a sign only.
+    /// a < b.
     fn integer_less(&mut self, kind: Kind, a: ir::Value, b: ir::Value) -> ir::Value {
-        let ty = self.type_of(a);
-        if kind.is_signed() {
+        if !kind.is_signed() && kind.is_wide() && self.type_of(a).is_vector() {
+            // Vectors of 64 bits are compared with a sign only.
+            let sign = self.bits(self.type_of(a), 1 << 63);
+            let (a, b) = (self.b.ins().bxor(a, sign), self.b.ins().bxor(b, sign));
             return self.b.ins().icmp(IntCC::SignedLessThan, a, b);
         }
-        if !(ty.is_vector() && kind.is_wide()) {
-            return self.b.ins().icmp(IntCC::UnsignedLessThan, a, b);
-        }
-        let sign = self.bits(ty, 1 << 63);
-        let (a, b) = (self.b.ins().bxor(a, sign), self.b.ins().bxor(b, sign));
-        self.b.ins().icmp(IntCC::SignedLessThan, a, b)
+        let code = if kind.is_signed() { IntCC::SignedLessThan } else { IntCC::UnsignedLessThan };
+        self.b.ins().icmp(code, a, b)
     }
 
     pub(super) fn compared(&mut self, op: Binary, kind: Kind, a: &Lanes, b: &Lanes) -> Lanes {
+        if let (Kind::U32, Lanes::Affine(..) | Lanes::Many(_), Lanes::One(bound)) = (kind, a, b)
+            && let Some(bound) = self.constant_of(*bound)
+        {
+            // With equality it is one instruction for the smaller and one for whether that is it.
+            let near = match op {
+                Binary::Less if bound > 0 => Some((Binary::LessEqual, bound - 1)),
+                Binary::Greater if bound < u64::from(u32::MAX) => Some((Binary::GreaterEqual, bound + 1)),
+                _ => None,
+            };
+            if let Some((op, bound)) = near {
+                let bound = Lanes::One(self.bits(I32, bound));
+                return self.each(&[(a, kind), (&bound, kind)], |e, v| e.comparison(op, kind, v[0], v[1]));
+            }
+        }
         let result = self.each(&[(a, kind), (b, kind)], |e, v| e.comparison(op, kind, v[0], v[1]));
         match result {
             Lanes::Many(vectors) if kind.is_wide() => Lanes::Many(self.narrow_mask(&vectors)),
@@ -350,15 +362,15 @@ impl Emitter<'_> {
             Binary::NotEqual => self.b.ins().icmp(IntCC::NotEqual, a, b),
             Binary::Less => self.integer_less(kind, a, b),
             Binary::Greater => self.integer_less(kind, b, a),
-            // Not greater, and not less.
             _ => {
-                let other = if op == Binary::LessEqual { (b, a) } else { (a, b) };
-                let is_beyond = self.integer_less(kind, other.0, other.1);
-                if self.type_of(is_beyond) == I8 {
-                    self.b.ins().bxor_imm_u(is_beyond, 1)
-                } else {
-                    self.b.ins().bnot(is_beyond)
+                let (a, b) = if op == Binary::LessEqual { (a, b) } else { (b, a) };
+                if self.type_of(a).is_vector() && kind.is_wide() {
+                    let is_beyond = self.integer_less(kind, b, a);
+                    return self.b.ins().bnot(is_beyond);
                 }
+                let is_signed = kind.is_signed();
+                let code = if is_signed { IntCC::SignedLessThanOrEqual } else { IntCC::UnsignedLessThanOrEqual };
+                self.b.ins().icmp(code, a, b)
             }
         }
     }

@@ -703,14 +703,7 @@ impl<'a> Emitter<'a> {
         list.len() <= SHORT
             && list.iter().all(|statement| match statement {
                 Statement::Set(..) => true,
-                Statement::Let(value) => match self.body.op(*value) {
-                    Op::Get(_) | Op::Unary(..) | Op::Select(..) | Op::Fma(..) => true,
-                    Op::Binary(op, ..) => {
-                        use crate::cpu::wgsl::ir::Binary;
-                        self.kind(*value).is_float() || !matches!(op, Binary::Divide | Binary::Remainder)
-                    }
-                    _ => false,
-                },
+                Statement::Let(value) => self.body.values[value.index()].is_cheap(),
                 _ => false,
             })
     }
@@ -789,6 +782,7 @@ impl<'a> Emitter<'a> {
         let start = self.scratch();
         let discard = i64::from(self.discard);
         let start = self.b.ins().iadd_imm_s(start, discard);
+        let mut at = 0;
         for value in used {
             let is_computed = match self.body.op(value) {
                 Op::Builtin(_) => true,
@@ -804,7 +798,9 @@ impl<'a> Emitter<'a> {
                 Lanes::Many(vectors) => vectors,
             };
             for part in parts {
-                self.b.ins().store(memory(), part, start, 0);
+                self.b.ins().store(memory(), part, start, at);
+                // What is written over is not stored.
+                at = (at + 16) % super::DISCARD as i32;
             }
         }
     }

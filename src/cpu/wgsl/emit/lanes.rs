@@ -148,6 +148,9 @@ impl Emitter<'_> {
     }
 
     pub(super) fn splat(&mut self, value: ir::Value, kind: Kind) -> ir::Value {
+        if let (Kind::Bool, Some(bit)) = (kind, self.constant_of(value)) {
+            return self.bits(I32X4, if bit == 0 { 0 } else { u64::MAX });
+        }
         let value = self.widened(value, kind);
         self.b.ins().splat(vector_type(kind), value)
     }
@@ -254,13 +257,20 @@ impl Emitter<'_> {
 
     /// `yes` in the lanes of a mask, `no` in the others.
     pub(super) fn blend(&mut self, mask: &[ir::Value], yes: &[ir::Value], no: &[ir::Value]) -> Vectors {
-        (0..yes.len())
-            .map(|i| {
-                let ty = self.type_of(yes[i]);
-                let mask = self.cast(ty, mask[i]);
-                self.b.ins().bitselect(mask, yes[i], no[i])
-            })
-            .collect()
+        (0..yes.len()).map(|i| self.blend_vector(mask[i], yes[i], no[i])).collect()
+    }
+
+    fn blend_vector(&mut self, mask: ir::Value, yes: ir::Value, no: ir::Value) -> ir::Value {
+        let ty = self.type_of(yes);
+        if cfg!(target_arch = "x86_64") {
+            // One instruction, which looks at the highest bit of each lane; bit by bit it would be three.
+            let integers = if ty.lane_bits() == 64 { I64X2 } else { I32X4 };
+            let [mask, yes, no] = [mask, yes, no].map(|value| self.cast(integers, value));
+            let blended = self.b.ins().blendv(mask, yes, no);
+            return self.cast(ty, blended);
+        }
+        let mask = self.cast(ty, mask);
+        self.b.ins().bitselect(mask, yes, no)
     }
 
     /// Whether a mask has any lane, as a scalar.

@@ -19,8 +19,13 @@ pub(super) struct Builder {
     constants: FxHashMap<(Kind, u64), Value>,
     builtins: FxHashMap<Builtin, Value>,
     lists: Vec<Block>,
+    /// What variables hold at the end of the innermost list, of those that were set since its last jump.
+    held: FxHashMap<Variable, Value>,
     pub(super) subgroups: bool,
 }
+
+/// Ways of so few statements, all of them cheap, are both gone, and what they come to is chosen.
+const SHORT: usize = 12;
 
 impl Builder {
     /// How much there is of what there is most.
@@ -37,10 +42,12 @@ impl Builder {
     }
 
     pub(super) fn open(&mut self) {
+        self.held.clear();
         self.lists.push(Block::new());
     }
 
     pub(super) fn close(&mut self) -> Block {
+        self.held.clear();
         self.lists.pop().unwrap_or_default()
     }
 
@@ -49,8 +56,11 @@ impl Builder {
         if let Some(list) = self.lists.last_mut()
             && !matches!(list.last(), Some(Statement::Break(_)))
         {
-            if let Statement::Load { parts, .. } | Statement::Store { parts, .. } = &statement {
-                self.parts += parts.len();
+            match &statement {
+                Statement::Load { parts, .. } | Statement::Store { parts, .. } => self.parts += parts.len(),
+                Statement::Set(variable, value) => _ = self.held.insert(*variable, *value),
+                Statement::If { .. } | Statement::Block { .. } | Statement::Loop { .. } => self.held.clear(),
+                _ => {}
             }
             list.push(statement);
             self.statements += 1;
@@ -148,11 +158,50 @@ impl Builder {
     }
 
     pub(super) fn get(&mut self, variable: Variable) -> Value {
+        if let Some(value) = self.held.get(&variable) {
+            return *value;
+        }
         self.compute(self.variables[variable.index()], Op::Get(variable))
     }
 
     pub(super) fn set(&mut self, variable: Variable, value: Value) {
         self.push(Statement::Set(variable, value));
+    }
+
+    /// Adds an `If`, or what it comes to without a jump.
+    pub(super) fn branch(&mut self, condition: Value, accept: Block, reject: Block) {
+        if accept.is_empty() && reject.is_empty() {
+            return;
+        }
+        let all = || accept.iter().chain(&reject);
+        let is_cheap = |statement: &Statement| match statement {
+            Statement::Set(..) => true,
+            Statement::Let(value) => self.values[value.index()].is_cheap(),
+            _ => false,
+        };
+        if all().count() > SHORT || !all().all(is_cheap) {
+            self.push(Statement::If { condition, accept, reject });
+            return;
+        }
+        let mut set: Vec<(Variable, [Option<Value>; 2])> = Vec::new();
+        for (way, list) in [accept, reject].into_iter().enumerate() {
+            for statement in list {
+                let Statement::Set(variable, value) = statement else {
+                    self.push(statement);
+                    continue;
+                };
+                match set.iter_mut().find(|(known, _)| *known == variable) {
+                    Some((_, values)) => values[way] = Some(value),
+                    None if way == 0 => set.push((variable, [Some(value), None])),
+                    None => set.push((variable, [None, Some(value)])),
+                }
+            }
+        }
+        for (variable, ways) in set {
+            let [accept, reject] = ways.map(|value| value.unwrap_or_else(|| self.get(variable)));
+            let value = self.select(condition, accept, reject);
+            self.set(variable, value);
+        }
     }
 
     pub(super) fn unary(&mut self, op: Unary, x: Value) -> Value {
@@ -174,11 +223,28 @@ impl Builder {
     /// `accept` where the condition is true, else `reject`.
     pub(super) fn select(&mut self, condition: Value, accept: Value, reject: Value) -> Value {
         match self.known(condition) {
-            Some(0) => reject,
-            Some(_) => accept,
-            None if accept == reject => accept,
-            None => self.compute(self.kind(accept), Op::Select(condition, accept, reject)),
+            Some(0) => return reject,
+            Some(_) => return accept,
+            None if accept == reject => return accept,
+            None => {}
         }
+        let kind = self.kind(accept);
+        if kind == Kind::Bool {
+            match (self.known(accept), self.known(reject)) {
+                (Some(0), _) => {
+                    let not = self.unary(Unary::Not, condition);
+                    return self.binary(Binary::And, not, reject);
+                }
+                (Some(_), _) => return self.binary(Binary::Or, condition, reject),
+                (_, Some(0)) => return self.binary(Binary::And, condition, accept),
+                (_, Some(_)) => {
+                    let not = self.unary(Unary::Not, condition);
+                    return self.binary(Binary::Or, not, accept);
+                }
+                _ => {}
+            }
+        }
+        self.compute(kind, Op::Select(condition, accept, reject))
     }
 
     /// The number to which arithmetic of this type rounds.

@@ -80,9 +80,7 @@ impl<'a> Lowering<'a> {
                     return self.block(if known == 0 { reject } else { accept }, fall);
                 }
                 let (accept, reject) = (self.list(accept, fall)?, self.list(reject, fall)?);
-                if !(accept.is_empty() && reject.is_empty()) {
-                    self.build.push(Statement::If { condition, accept, reject });
-                }
+                self.build.branch(condition, accept, reject);
                 Ok(())
             }
             From::Switch { selector, cases } => self.switch(*selector, cases, fall),
@@ -252,7 +250,7 @@ impl<'a> Lowering<'a> {
             }
             for (condition, accept) in opened.into_iter().rev() {
                 let reject = self.build.close();
-                self.build.push(Statement::If { condition, accept, reject });
+                self.build.branch(condition, accept, reject);
             }
         } else {
             for (numbers, _, body) in bodies {
