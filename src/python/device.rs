@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 
 use super::tensor::shape_argument;
-use super::{enter, errors};
+use super::{ending, enter, errors};
 use crate::cpu::memory;
 use crate::cpu::simd::Level;
 use crate::device::select::{self, machine};
@@ -458,6 +458,7 @@ fn _profile(py: Python<'_>, device: Option<&PyDevice>) -> PyResult<PySession> {
 #[pyfunction]
 fn _shutdown(py: Python<'_>) -> PyResult<()> {
     enter(py, || {
+        ending::begin();
         select::close_all();
         Ok(())
     })

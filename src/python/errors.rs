@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+use super::ending;
 use crate::error::{Error, Result};
 
 /// The classes, once the module has made them.
@@ -125,6 +126,9 @@ impl From<Error> for PyErr {
 
 /// Runs Python's signal handlers, and keeps what they raise for [`Error::Interrupted`].
 pub(super) fn interrupted() -> bool {
+    if ending::concerns_this_thread() {
+        return true;
+    }
     Python::attach(|py| {
         IN_HANDLER.set(true);
         let result = py.check_signals();

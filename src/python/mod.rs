@@ -3,6 +3,7 @@
 mod arrays;
 mod call;
 mod device;
+mod ending;
 mod errors;
 mod formulas;
 mod kernel;
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 /// and hands over what was logged meanwhile. A panic, which would be our mistake, ends here as an exception.
 fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
     errors::check_not_in_handler()?;
-    let result = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
+    let result = py.detach(|| catch_unwind(AssertUnwindSafe(|| ending::work(work))));
     logging::hand_over(py)?;
     let result = result.unwrap_or_else(|panic| {
         let reason = select::panic_message(&*panic);
@@ -38,6 +39,8 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py.import("ml_dtypes")?;
     logging::install(py)?;
     crate::interrupt::install(errors::interrupted);
+    // So that a forked child knows that it is one.
+    crate::device::fork::generation();
     errors::register(module)?;
     arrays::prepare(py)?;
     device::register(module)?;

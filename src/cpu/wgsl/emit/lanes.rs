@@ -148,8 +148,9 @@ impl Emitter<'_> {
     }
 
     pub(super) fn splat(&mut self, value: ir::Value, kind: Kind) -> ir::Value {
-        if let (Kind::Bool, Some(bit)) = (kind, self.constant_of(value)) {
-            return self.bits(I32X4, if bit == 0 { 0 } else { u64::MAX });
+        if let (Kind::Bool | Kind::I32 | Kind::U32, Some(bits)) = (kind, self.constant_of(value)) {
+            let is_true = kind == Kind::Bool && bits != 0;
+            return self.bits(I32X4, if is_true { u64::MAX } else { bits });
         }
         let value = self.widened(value, kind);
         self.b.ins().splat(vector_type(kind), value)
@@ -262,6 +263,10 @@ impl Emitter<'_> {
 
     fn blend_vector(&mut self, mask: ir::Value, yes: ir::Value, no: ir::Value) -> ir::Value {
         let ty = self.type_of(yes);
+        if self.is_one_more(yes, no) {
+            // The mask is −1.
+            return self.b.ins().isub(no, mask);
+        }
         if cfg!(target_arch = "x86_64") {
             // One instruction, which looks at the highest bit of each lane; bit by bit it would be three.
             let integers = if ty.lane_bits() == 64 { I64X2 } else { I32X4 };
@@ -271,6 +276,15 @@ impl Emitter<'_> {
         }
         let mask = self.cast(ty, mask);
         self.b.ins().bitselect(mask, yes, no)
+    }
+
+    /// Whether vectors of 32 bits a lane are `before` + 1, as where lanes count for themselves.
+    fn is_one_more(&self, value: ir::Value, before: ir::Value) -> bool {
+        let dfg = &self.b.func.dfg;
+        let defined = |value: ir::Value| dfg.value_def(value).inst().map(|inst| &dfg.insts[inst]);
+        let Some(ir::InstructionData::Binary { opcode: ir::Opcode::Iadd, args }) = defined(value) else { return false };
+        let Some(ir::InstructionData::UnaryConst { constant_handle, .. }) = defined(args[1]) else { return false };
+        args[0] == before && dfg.constants.get(*constant_handle).as_slice() == [1u32.to_le_bytes(); 4].as_flattened()
     }
 
     /// Whether a mask has any lane, as a scalar.
