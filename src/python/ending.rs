@@ -21,7 +21,7 @@ thread_local! {
 /// A thread that does not come out by then, because a driver does not return, is left where it is.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// By then the process is gone.
-const FOR_GOOD: Duration = Duration::from_secs(60);
+const FOR_GOOD: Duration = Duration::from_mins(1);
 
 /// Whether this thread has to come to an end, since the interpreter does.
 pub(super) fn concerns_this_thread() -> bool {

@@ -22,7 +22,7 @@ use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use rustc_hash::FxHashMap;
 
-use self::control::{Cells, Frame, Target};
+use self::control::{COPIES, Cells, Frame, Target};
 use self::lanes::{Lanes, Vectors, memory};
 use super::ir::{Body, Kind, Memory, Place, Statement, Value, Variable};
 use super::liveness::Liveness;
@@ -237,6 +237,8 @@ struct Emitter<'a> {
     /// Where to go on when none takes part any more.
     escape: ir::Block,
     frames: Vec<Frame>,
+    /// How many statements may still be added twice.
+    copies: usize,
     targets: Vec<Target>,
     /// Whether code between barriers is added, rather than that of a kernel that has none.
     is_cut: bool,
@@ -288,6 +290,7 @@ impl<'a> Emitter<'a> {
             mask: None,
             escape: block,
             frames: Vec::new(),
+            copies: COPIES,
             targets: vec![Target::None; body.labels as usize],
             is_cut: false,
             mask_slot: None,

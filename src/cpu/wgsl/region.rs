@@ -344,7 +344,7 @@ fn keep_slots(steps: &mut [Step<'_>], variables: &FxHashSet<Variable>) {
 }
 
 /// The values that a statement itself defines.
-fn defines(statement: &Statement) -> Vec<Value> {
+pub(super) fn defines(statement: &Statement) -> Vec<Value> {
     match statement {
         Statement::Let(value) => vec![*value],
         Statement::Load { parts, .. } | Statement::UniformLoad { parts, .. } => {

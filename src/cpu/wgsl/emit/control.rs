@@ -8,12 +8,13 @@
 use cranelift_codegen::ir::types::{I8, I32X4, I64};
 use cranelift_codegen::ir::{self, InstBuilder};
 use cranelift_frontend::Variable as Cell;
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::Emitter;
 use super::lanes::{Lanes, Vectors, memory, scalar_type, vector_type, width};
-use crate::cpu::wgsl::ir::{Block, Kind, Label, Op, Statement, Value, Variable};
-use crate::cpu::wgsl::region::{Region, Regions, Step, parts_at, uses};
+use crate::cpu::wgsl::ir::{Binary, Block, Kind, Label, Op, Statement, Unary, Value, Variable};
+use crate::cpu::wgsl::region::{Region, Regions, Step, defines, parts_at, uses};
 use crate::cpu::wgsl::shape::{Level, Shape, breaks_out};
 
 /// A mask that changes.
@@ -53,6 +54,19 @@ pub(super) enum Target {
         end: ir::Block,
         gone: Option<u32>,
     },
+}
+
+/// How many statements are added twice at most.
+pub(super) const COPIES: usize = 2000;
+
+/// How many statements there are in one, itself included.
+fn size(statement: &Statement) -> usize {
+    let mut count = 0;
+    statement.any(&mut |_| {
+        count += 1;
+        false
+    });
+    count
 }
 
 /// Ways of so few statements, all of them arithmetic, are gone without asking whether anybody takes part.
@@ -616,10 +630,21 @@ impl<'a> Emitter<'a> {
     }
 
     fn choice(&mut self, statement: &'a Statement, condition: Value, accept: &'a Block, reject: &'a Block) -> bool {
-        let condition = self.value(condition);
-        let before = self.mask.clone();
         let left = self.left_from(statement);
-        match condition {
+        let (way, holds) = if accept.is_empty() { (reject, false) } else { (accept, true) };
+        if self.mask.is_none()
+            && matches!(self.value(condition), Lanes::Many(_))
+            && let Some(rest) = self.copies.checked_sub(size(statement))
+            && let Some(all) = self.all_decide(condition, holds)
+        {
+            self.copies = rest;
+            return self.choice_of_all(all, way, !left.is_empty(), |e| {
+                e.parted_choice(condition, accept, reject, &left);
+            });
+        }
+        let decided = self.value(condition);
+        let before = self.mask.clone();
+        match decided {
             Lanes::One(condition) => {
                 let end = self.b.create_block();
                 let yes = if accept.is_empty() { end } else { self.b.create_block() };
@@ -645,31 +670,139 @@ impl<'a> Emitter<'a> {
                 }
                 self.mask = after.map(|after| self.current_mask(&after)).or(before);
             }
-            parted => {
-                let yes = self.vectors(&parted, Kind::Bool);
-                let all = before.clone().unwrap_or_else(|| self.whole_mask(true));
-                let no = self.without(&all, &yes);
-                let yes = if before.is_some() { self.and(&all, &yes) } else { yes };
-                for (list, other, going, staying) in [(accept, reject, &yes, &no), (reject, accept, &no, &yes)] {
-                    if let ([Statement::Break(label)], true) = (list.as_slice(), other.is_empty()) {
-                        self.go(*label, Some(going));
-                        self.mask = Some(staying.clone());
-                        self.go_on_if_any(staying);
-                        return true;
-                    }
-                }
-                let joins = !left.is_empty();
-                let came = [(accept, yes), (reject, no)]
-                    .map(|(list, mask)| if list.is_empty() { mask } else { self.one_way(list, mask, joins) });
-                self.mask = before;
-                if joins {
-                    let mask = self.or(&came[0], &came[1]);
-                    self.go_on_if_any(&mask);
-                    self.mask = Some(mask);
-                }
-            }
+            _ => self.parted_choice(condition, accept, reject, &left),
         }
         true
+    }
+
+    /// Both ways of a condition that differs among the lanes.
+    fn parted_choice(&mut self, condition: Value, accept: &'a Block, reject: &'a Block, left: &[Label]) {
+        let before = self.mask.clone();
+        let decided = self.value(condition);
+        let yes = self.vectors(&decided, Kind::Bool);
+        let all = before.clone().unwrap_or_else(|| self.whole_mask(true));
+        let no = self.without(&all, &yes);
+        let yes = if before.is_some() { self.and(&all, &yes) } else { yes };
+        for (list, other, going, staying) in [(accept, reject, &yes, &no), (reject, accept, &no, &yes)] {
+            if let ([Statement::Break(label)], true) = (list.as_slice(), other.is_empty()) {
+                self.go(*label, Some(going));
+                self.mask = Some(staying.clone());
+                self.go_on_if_any(staying);
+                return;
+            }
+        }
+        let joins = !left.is_empty();
+        let came = [(accept, yes), (reject, no)]
+            .map(|(list, mask)| if list.is_empty() { mask } else { self.one_way(list, mask, joins) });
+        self.mask = before;
+        if joins {
+            let mask = self.or(&came[0], &came[1]);
+            self.go_on_if_any(&mask);
+            self.mask = Some(mask);
+        }
+    }
+
+    /// Where all lanes surely go the same way, as nearly all groups do where indices are compared with lengths, they go
+    /// it without a mask; it is added once more for that.
+    fn choice_of_all(&mut self, all: ir::Value, way: &'a Block, joins: bool, parted: impl FnOnce(&mut Self)) -> bool {
+        let [together, apart, end] = [(); 3].map(|()| self.b.create_block());
+        let after = joins.then(|| self.changing_mask());
+        self.b.ins().brif(all, together, &[], apart, &[]);
+        self.b.switch_to_block(together);
+        self.b.seal_block(together);
+        if self.list(way) {
+            if let Some(after) = &after {
+                self.define_mask(after);
+            }
+            self.b.ins().jump(end, &[]);
+        }
+        self.b.switch_to_block(apart);
+        self.b.seal_block(apart);
+        self.b.set_cold_block(apart);
+        self.mask = None;
+        parted(self);
+        if let Some(after) = &after {
+            self.define_mask(after);
+        }
+        self.b.ins().jump(end, &[]);
+        if !self.go_on_at(end) {
+            return false;
+        }
+        self.mask = after.map(|after| self.current_mask(&after));
+        true
+    }
+
+    /// A scalar that is true only if a condition holds in all lanes, or in none: told from the first and the last lane,
+    /// where what is compared grows evenly.
+    fn all_decide(&mut self, condition: Value, holds: bool) -> Option<ir::Value> {
+        match *self.body.op(condition) {
+            Op::Unary(Unary::Not, inner) if self.is_known(inner) => self.all_decide(inner, !holds),
+            Op::Binary(op @ (Binary::And | Binary::Or), a, b)
+                if (op == Binary::And) == holds && self.is_known(a) && self.is_known(b) =>
+            {
+                let (a, b) = (self.all_decide(a, holds)?, self.all_decide(b, holds)?);
+                Some(self.b.ins().band(a, b))
+            }
+            Op::Binary(op, a, b) if op.is_comparison() && self.is_known(a) && self.is_known(b) => {
+                let kind = self.kind(a);
+                let op = if holds { op } else { op.opposite() };
+                let (a, b) = (self.value(a), self.value(b));
+                match (a, b) {
+                    (Lanes::Affine(first, stride), Lanes::One(bound)) => {
+                        self.ends_compare(op, kind, first, stride, bound)
+                    }
+                    (Lanes::One(bound), Lanes::Affine(first, stride)) => {
+                        self.ends_compare(op.mirrored(), kind, first, stride, bound)
+                    }
+                    (Lanes::One(_), Lanes::One(_)) => self.decided_by_all(condition, holds),
+                    _ => None,
+                }
+            }
+            _ => self.decided_by_all(condition, holds),
+        }
+    }
+
+    /// Whether a value can be used here: what another region computed may be left there.
+    fn is_known(&self, value: Value) -> bool {
+        matches!(self.body.op(value), Op::Constant(_) | Op::Builtin(_)) || self.values[value.index()].is_some()
+    }
+
+    fn decided_by_all(&mut self, condition: Value, holds: bool) -> Option<ir::Value> {
+        match self.value(condition) {
+            Lanes::One(value) if holds => Some(value),
+            Lanes::One(value) => Some(self.b.ins().bxor_imm_u(value, 1)),
+            _ => None,
+        }
+    }
+
+    /// Whether the first and the last lane are both so. In 64 bits nothing wraps; what would in 32 must not be taken for
+    /// so, which is why not all directions will do.
+    fn ends_compare(
+        &mut self,
+        op: Binary,
+        kind: Kind,
+        first: ir::Value,
+        stride: i32,
+        bound: ir::Value,
+    ) -> Option<ir::Value> {
+        use cranelift_codegen::ir::condcodes::IntCC;
+        let is_signed = kind.is_signed();
+        // Without a sign, what is below zero is beyond every bound.
+        let code = match (op, is_signed, stride > 0) {
+            (Binary::Less, false, _) => IntCC::UnsignedLessThan,
+            (Binary::LessEqual, false, _) => IntCC::UnsignedLessThanOrEqual,
+            (Binary::Less, true, true) => IntCC::SignedLessThan,
+            (Binary::LessEqual, true, true) => IntCC::SignedLessThanOrEqual,
+            (Binary::Greater, _, false) => IntCC::SignedGreaterThan,
+            (Binary::GreaterEqual, _, false) => IntCC::SignedGreaterThanOrEqual,
+            _ => return None,
+        };
+        let wide =
+            |e: &mut Self, value| if is_signed { e.b.ins().sextend(I64, value) } else { e.b.ins().uextend(I64, value) };
+        let (first, bound) = (wide(self, first), wide(self, bound));
+        let last = self.b.ins().iadd_imm_s(first, i64::from(stride) * (self.lanes as i64 - 1));
+        let (first, last) = (self.b.ins().icmp(code, first, bound), self.b.ins().icmp(code, last, bound));
+        Some(self.b.ins().band(first, last))
     }
 
     /// Runs statements for the lanes of a mask, if there are any. Returns those that come to their end, if that is
@@ -770,13 +903,15 @@ impl<'a> Emitter<'a> {
     /// puts arithmetic where it is used, and takes it out of loops only if no constant is in it. What is stored has to
     /// be there before; nobody reads it.
     fn pin_what_stays(&mut self, body: &'a Block) {
-        let mut used = Vec::new();
+        let (mut used, mut inside) = (Vec::new(), FxHashSet::default());
         for statement in body {
             statement.any(&mut |inner| {
                 uses(self.body, inner, &mut |value| used.push(value));
+                inside.extend(defines(inner));
                 false
             });
         }
+        used.retain(|value| !inside.contains(value));
         used.sort_unstable();
         used.dedup();
         let start = self.scratch();

@@ -45,6 +45,18 @@ struct Fall {
     continues: bool,
 }
 
+impl Fall {
+    /// Whether a list ends by what would happen anyway.
+    fn is_end_of(self, list: &Block) -> bool {
+        match list.last() {
+            Some(From::Return { .. }) => self.returns,
+            Some(From::Break) => self.breaks,
+            Some(From::Continue) => self.continues,
+            _ => false,
+        }
+    }
+}
+
 impl<'a> Lowering<'a> {
     pub(super) fn body(&mut self, block: &'a Block) -> Result<()> {
         self.block(block, Fall { returns: true, ..Fall::default() })
@@ -55,11 +67,62 @@ impl<'a> Lowering<'a> {
         if self.depth > DEEPEST {
             return unsupported("calls and statements that are nested so deeply");
         }
-        for (i, (statement, span)) in block.span_iter().enumerate() {
-            let fall = if i + 1 == block.len() { fall } else { Fall::default() };
+        self.statements(block, 0, fall)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// The statements of a block from one on.
+    fn statements(&mut self, block: &'a Block, from: usize, fall: Fall) -> Result<()> {
+        for (i, (statement, span)) in block.span_iter().enumerate().skip(from) {
+            let is_last = i + 1 == block.len();
+            if let From::If { condition, accept, reject } = statement
+                && !is_last
+                && self.depth < DEEPEST / 2
+                && let Some(way) = [accept, reject].iter().position(|list| fall.is_end_of(list))
+            {
+                return self.leave_early(*condition, [accept, reject], way, (block, i + 1), fall);
+            }
+            let fall = if is_last { fall } else { Fall::default() };
             self.visit().and_then(|()| self.statement(statement, fall)).map_err(|error| error.at(*span))?;
         }
+        Ok(())
+    }
+
+    /// An `If` of which one way leads to where the statements behind it end anyway: those belong to the other way.
+    fn leave_early(
+        &mut self,
+        condition: Handle<Expression>,
+        ways: [&'a Block; 2],
+        leaving: usize,
+        (block, behind): (&'a Block, usize),
+        fall: Fall,
+    ) -> Result<()> {
+        self.visit()?;
+        let condition = self.value(condition)?;
+        if let Some(known) = self.build.known(condition) {
+            let way = usize::from(known == 0);
+            if way == leaving {
+                return self.block(ways[way], fall);
+            }
+            self.block(ways[way], Fall::default())?;
+            return self.statements(block, behind, fall);
+        }
+        let mut lists = [ir::Block::new(), ir::Block::new()];
+        self.depth += 1;
+        for (way, list) in lists.iter_mut().enumerate() {
+            self.build.open();
+            if way == leaving {
+                self.block(ways[way], fall)?;
+            } else {
+                self.block(ways[way], Fall::default())?;
+                self.statements(block, behind, fall)?;
+            }
+            *list = self.build.close();
+        }
         self.depth -= 1;
+        let [accept, reject] = lists;
+        self.build.branch(condition, accept, reject);
         Ok(())
     }
 
