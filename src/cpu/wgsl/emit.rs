@@ -11,7 +11,7 @@ mod lanes;
 mod memory;
 mod subgroup;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::types::{I8, I32, I64};
@@ -46,6 +46,9 @@ pub(super) struct Emitted {
 
 /// More memory than this for one workgroup is a mistake.
 const MOST_SCRATCH: u64 = 256 << 20;
+/// From so many instructions on, the register allocator that makes good code would take seconds, and where many values
+/// are alive at once, minutes.
+const LARGE: usize = 25_000;
 /// Threads of users may have small stacks.
 const MOST_STACK: u32 = 128 << 10;
 
@@ -57,10 +60,38 @@ pub(super) enum Failure {
 }
 
 /// The machine as a level of SIMD sees it.
-fn machine(level: Level) -> Result<OwnedTargetIsa, String> {
+struct Machine {
+    level: Level,
+    isa: OwnedTargetIsa,
+    has_fma: bool,
+    /// Where a function is that calls `run::poll`, puts the answer into the context, and leaves every register as it
+    /// was.
+    poll: usize,
+}
+
+impl Machine {
+    /// That of a level, made once.
+    fn of(level: Level) -> Result<&'static Self, String> {
+        static KNOWN: [OnceLock<Machine>; Level::ALL.len()] = [const { OnceLock::new() }; Level::ALL.len()];
+        let known = &KNOWN[Level::ALL.iter().position(|other| *other == level).unwrap_or(0)];
+        if let Some(found) = known.get() {
+            return Ok(found);
+        }
+        check_machine()?;
+        let isa = target(level, "backtracking")?;
+        let made = Self { level, has_fma: has_fma(level), poll: asking(&*isa)?, isa };
+        // Two threads may both make one. None waits for another, which a forked process may not have.
+        let _ = known.set(made);
+        known.get().ok_or_else(|| "the machine is not known".into())
+    }
+}
+
+/// What Cranelift makes code for, by one of its register allocators.
+fn target(level: Level, allocator: &str) -> Result<OwnedTargetIsa, String> {
     let mut flags = settings::builder();
     let choices = [
         ("opt_level", "speed"),
+        ("regalloc_algorithm", allocator),
         ("is_pic", "false"),
         ("enable_probestack", "false"),
         ("enable_verifier", if cfg!(any(test, debug_assertions)) { "true" } else { "false" }),
@@ -94,12 +125,11 @@ fn check_machine() -> Result<(), String> {
 }
 
 pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, Failure> {
-    check_machine().map_err(Failure::Other)?;
-    let isa = machine(level).map_err(Failure::Other)?;
+    let machine = Machine::of(level).map_err(Failure::Other)?;
+    let isa = &*machine.isa;
     let mut liveness = Liveness::new(body);
     let shapes = Shapes::new(body, &liveness, lanes);
-    let size: u32 = body.workgroup_size.iter().product();
-    let groups = size.div_ceil(lanes as u32);
+    let groups = body.invocations().div_ceil(lanes as u32);
     let regions = Regions::new(body, &mut liveness, &shapes, groups == 1);
 
     let mut context = Context::new();
@@ -110,10 +140,7 @@ pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, F
     let mut builder = FunctionBuilderContext::new();
     let ranges = Ranges::new(body, &shapes, lanes);
     let mut emitter =
-        Emitter::new(FunctionBuilder::new(&mut context.func, &mut builder), body, &shapes, &ranges, lanes, level);
-    emitter.poll = asking(level, &*isa).map_err(Failure::Other)?;
-    emitter.has_fma = has_fma(level);
-    emitter.call_conv = isa.default_call_conv();
+        Emitter::new(FunctionBuilder::new(&mut context.func, &mut builder), machine, body, &shapes, &ranges, lanes);
     emitter.function(&regions);
     let (scratch, least) = (emitter.scratch_size, std::mem::take(&mut emitter.least));
     let Emitter { mut b, .. } = emitter;
@@ -122,7 +149,16 @@ pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, F
     if scratch > MOST_SCRATCH {
         return Err(Failure::TooLarge(format!("{} MiB of variables in a workgroup", scratch >> 20)));
     }
-    let compiled = context.compile(&*isa, &mut ControlPlane::default()).map_err(|error| match error.inner {
+    let quick;
+    let isa = if context.func.dfg.num_insts() <= LARGE {
+        isa
+    } else if lanes > 4 && !body.subgroups {
+        return Err(Failure::TooLarge(format!("more than {LARGE} instructions")));
+    } else {
+        quick = target(machine.level, "single_pass").map_err(Failure::Other)?;
+        &*quick
+    };
+    let compiled = context.compile(isa, &mut ControlPlane::default()).map_err(|error| match error.inner {
         CodegenError::CodeTooLarge => Failure::TooLarge("so much code in one entry point".into()),
         error => Failure::Other(format!("this kernel (the code generator says: {error})")),
     })?;
@@ -141,15 +177,8 @@ pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, F
     })
 }
 
-/// Where a function is that calls `run::poll`, puts the answer into the context, and leaves every register as it was.
-fn asking(level: Level, isa: &dyn TargetIsa) -> Result<usize, String> {
-    // No lock, which a thread might hold that a forked process does not have.
-    static KNOWN: [AtomicUsize; Level::ALL.len()] = [const { AtomicUsize::new(0) }; Level::ALL.len()];
-    let known = Level::ALL.iter().position(|other| *other == level).map(|i| &KNOWN[i]);
-    let address = known.map_or(0, |known| known.load(Ordering::Acquire));
-    if address != 0 {
-        return Ok(address);
-    }
+/// Makes [`Machine::poll`].
+fn asking(isa: &dyn TargetIsa) -> Result<usize, String> {
     let mut context = Context::new();
     context.func.signature = Signature::new(CallConv::PreserveAll);
     context.func.signature.params = vec![AbiParam::new(I64)];
@@ -173,11 +202,7 @@ fn asking(level: Level, isa: &dyn TargetIsa) -> Result<usize, String> {
     let compiled = context.compile(isa, &mut ControlPlane::default()).map_err(|error| error.inner.to_string())?;
     // It stays for as long as any kernel may.
     let executable = Box::leak(Box::new(run::Executable::new(compiled.code_buffer())?));
-    let address = executable.entry() as *const () as usize;
-    if let Some(known) = known {
-        known.store(address, Ordering::Release);
-    }
-    Ok(address)
+    Ok(executable.entry() as *const () as usize)
 }
 
 fn has_fma(level: Level) -> bool {
@@ -208,18 +233,14 @@ fn cost(body: &Body, groups: u32) -> Option<u64> {
 /// A function under construction.
 struct Emitter<'a> {
     b: FunctionBuilder<'a>,
+    machine: &'static Machine,
     body: &'a Body,
     shapes: &'a Shapes,
     ranges: &'a Ranges,
-    /// Where the function is that asks whether to go on.
-    poll: usize,
     /// How many invocations run at once.
     lanes: usize,
     /// How many times that many there are in a workgroup.
     groups: u32,
-    level: Level,
-    has_fma: bool,
-    call_conv: CallConv,
     /// The `run::Context`.
     context: ir::Value,
     workgroup: [ir::Value; 3],
@@ -237,6 +258,8 @@ struct Emitter<'a> {
     /// Where to go on when none takes part any more.
     escape: ir::Block,
     frames: Vec<Frame>,
+    /// Whether code is added that hardly ever runs.
+    is_rare: bool,
     /// How many statements may still be added twice.
     copies: usize,
     targets: Vec<Target>,
@@ -259,27 +282,23 @@ struct Emitter<'a> {
 impl<'a> Emitter<'a> {
     fn new(
         mut b: FunctionBuilder<'a>,
+        machine: &'static Machine,
         body: &'a Body,
         shapes: &'a Shapes,
         ranges: &'a Ranges,
         lanes: usize,
-        level: Level,
     ) -> Self {
-        let size: u32 = body.workgroup_size.iter().product();
         let operands =
             b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 16 * lanes.max(4) as u32, 4));
         let (value, block) = (ir::Value::from_u32(0), ir::Block::from_u32(0));
         Self {
             b,
+            machine,
             body,
             shapes,
             ranges,
-            poll: 0,
             lanes,
-            groups: size.div_ceil(lanes as u32),
-            level,
-            has_fma: false,
-            call_conv: CallConv::SystemV,
+            groups: body.invocations().div_ceil(lanes as u32),
             context: value,
             workgroup: [value; 3],
             group: value,
@@ -290,6 +309,7 @@ impl<'a> Emitter<'a> {
             mask: None,
             escape: block,
             frames: Vec::new(),
+            is_rare: false,
             copies: COPIES,
             targets: vec![Target::None; body.labels as usize],
             is_cut: false,
@@ -375,8 +395,25 @@ impl<'a> Emitter<'a> {
 
     /// A field of the context that does not change while the code runs.
     fn field(&mut self, ty: ir::Type, offset: usize) -> ir::Value {
-        let flags = MemFlagsData::trusted().with_readonly().with_can_move();
+        let flags = self.unchanging();
         self.b.ins().load(ty, flags, self.context, offset as i32)
+    }
+
+    /// For loads of what does not change. Those of rare code stay in it: else they, and all that is computed from them,
+    /// would go before the loops around, and take the registers there.
+    fn unchanging(&self) -> MemFlagsData {
+        if self.is_rare { memory() } else { MemFlagsData::trusted().with_readonly().with_can_move() }
+    }
+
+    /// Adds a block of code that hardly ever runs.
+    fn rarely<T>(&mut self, block: ir::Block, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.b.switch_to_block(block);
+        self.b.seal_block(block);
+        self.b.set_cold_block(block);
+        let was_rare = std::mem::replace(&mut self.is_rare, true);
+        let result = f(self);
+        self.is_rare = was_rare;
+        result
     }
 
     fn scratch(&mut self) -> ir::Value {
@@ -385,7 +422,7 @@ impl<'a> Emitter<'a> {
 
     /// Calls a function of ours that takes these arguments.
     fn call(&mut self, address: usize, arguments: &[ir::Value], returns: &[ir::Type]) -> Option<ir::Value> {
-        let mut signature = Signature::new(self.call_conv);
+        let mut signature = Signature::new(self.machine.isa.default_call_conv());
         signature.params = arguments.iter().map(|argument| AbiParam::new(self.type_of(*argument))).collect();
         signature.returns = returns.iter().map(|ty| AbiParam::new(*ty)).collect();
         let signature = self.b.import_signature(signature);
@@ -416,7 +453,7 @@ impl<'a> Emitter<'a> {
         let mut signature = Signature::new(CallConv::PreserveAll);
         signature.params = vec![AbiParam::new(I64)];
         let signature = self.b.import_signature(signature);
-        let asking = self.b.ins().iconst(I64, self.poll as i64);
+        let asking = self.b.ins().iconst(I64, self.machine.poll as i64);
         self.b.ins().call_indirect(signature, asking, &[self.context]);
         let answer = std::mem::offset_of!(run::Context, answer) as i32;
         let answer = self.b.ins().load(I32, memory(), self.context, answer);

@@ -463,6 +463,11 @@ pub(super) struct Body {
 }
 
 impl Body {
+    /// How many invocations a workgroup has.
+    pub(super) fn invocations(&self) -> u32 {
+        self.workgroup_size.iter().product()
+    }
+
     pub(super) fn kind(&self, value: Value) -> Kind {
         self.values[value.index()].kind
     }

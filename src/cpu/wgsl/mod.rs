@@ -52,7 +52,7 @@ const SUBGROUP: usize = 8;
 /// More of them share what is done once for a group, and functions are faster over more lanes. But vectors take up
 /// registers, and what does not lie side by side in memory is loaded lane by lane anyway.
 fn fitting(body: &ir::Body) -> usize {
-    let size: u32 = body.workgroup_size.iter().product();
+    let size = body.invocations();
     match size {
         1 => 1,
         2..=4 => 4,

@@ -47,8 +47,6 @@ pub(super) struct Context {
     pub(super) workgroup: *mut u8,
     /// `Code::scratch` bytes, aligned to 64.
     pub(super) scratch: *mut u8,
-    /// At least 4 KiB of zeros, which nobody writes.
-    pub(super) zeros: *const u8,
     pub(super) groups: [u32; 3],
     /// Taken down by one in each round of each loop. Below zero, the code calls [`poll`].
     pub(super) fuel: i32,
@@ -67,10 +65,6 @@ pub(super) unsafe extern "C" fn poll(context: *mut Context) -> u32 {
     let worker = unsafe { &mut *context.cast::<Worker<'_>>() };
     u32::from(!worker.goes_on())
 }
-
-#[repr(align(64))]
-struct Zeros([u8; 4096]);
-static ZEROS: Zeros = Zeros([0; 4096]);
 
 /// The limit in nanoseconds; the largest number means none.
 static TIMEOUT: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -187,7 +181,6 @@ impl Run<'_> {
             bound: self.bound.as_ptr(),
             workgroup: memory.start(),
             scratch: memory.start().wrapping_add(workgroup),
-            zeros: ZEROS.0.as_ptr(),
             groups: self.groups,
             fuel: FUEL,
             answer: 0,

@@ -29,7 +29,7 @@ impl Emitter<'_> {
             Op::Fma(a, b, c) => {
                 let [a, b, c] = [a, b, c].map(|value| self.value(value));
                 self.each(&[(&a, kind), (&b, kind), (&c, kind)], |e, v| {
-                    if e.has_fma {
+                    if e.machine.has_fma {
                         return e.b.ins().fma(v[0], v[1], v[2]);
                     }
                     let product = e.b.ins().fmul(v[0], v[1]);
@@ -452,7 +452,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        let address = math::function(function, kind, lanes, self.level) as *const () as usize;
+        let address = math::function(function, kind, lanes, self.machine.level) as *const () as usize;
         self.call(address, &[room], &[]);
         if is_one {
             return Lanes::One(self.b.ins().load(scalar_type(kind), memory(), room, 0));

@@ -416,7 +416,7 @@ impl<'a> Emitter<'a> {
 
     /// The lanes of a group that have an invocation, where not all have.
     fn first_mask(&mut self) -> Option<Vectors> {
-        let size: u32 = self.body.workgroup_size.iter().product();
+        let size = self.body.invocations();
         if size.is_multiple_of(self.lanes as u32) {
             return None;
         }
@@ -716,15 +716,14 @@ impl<'a> Emitter<'a> {
             }
             self.b.ins().jump(end, &[]);
         }
-        self.b.switch_to_block(apart);
-        self.b.seal_block(apart);
-        self.b.set_cold_block(apart);
         self.mask = None;
-        parted(self);
-        if let Some(after) = &after {
-            self.define_mask(after);
-        }
-        self.b.ins().jump(end, &[]);
+        self.rarely(apart, |e| {
+            parted(e);
+            if let Some(after) = &after {
+                e.define_mask(after);
+            }
+            e.b.ins().jump(end, &[]);
+        });
         if !self.go_on_at(end) {
             return false;
         }

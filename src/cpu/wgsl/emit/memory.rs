@@ -49,7 +49,7 @@ impl Emitter<'_> {
     fn bound_field(&mut self, buffer: u32, offset: usize) -> ir::Value {
         let table = self.field(I64, std::mem::offset_of!(run::Context, bound));
         let entry = buffer as usize * size_of::<Bound>() + offset;
-        let flags = MemFlagsData::trusted().with_readonly().with_can_move();
+        let flags = self.unchanging();
         self.b.ins().load(I64, flags, table, entry as i32)
     }
 
@@ -312,7 +312,6 @@ impl Emitter<'_> {
             return self.load_side_by_side(parts, start, stride, flags);
         };
         let (fast, slow, end) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(slow);
         self.b.ins().brif(fits, fast, &[], slow, &[]);
         let mut results = Vec::new();
         for part in parts {
@@ -321,21 +320,22 @@ impl Emitter<'_> {
                 (0..self.count(kind)).map(|_| self.b.append_block_param(end, vector_type(kind))).collect();
             results.push(Lanes::Many(vectors));
         }
-        for block in [fast, slow] {
-            self.b.switch_to_block(block);
-            self.b.seal_block(block);
-            let all = if block == fast {
-                self.load_side_by_side(parts, start, stride, flags)
-            } else {
-                let (starts, valid) = self.scattered(place);
-                self.loaded_each(place, parts, &starts, valid.as_ref(), flags)
-            };
+        let finish = |e: &mut Self, all: &[Lanes]| {
             let mut arguments: Vec<ir::BlockArg> = Vec::new();
-            for (part, lanes) in parts.iter().zip(&all) {
-                arguments.extend(self.vectors(lanes, part.format.kind()).into_iter().map(ir::BlockArg::from));
+            for (part, lanes) in parts.iter().zip(all) {
+                arguments.extend(e.vectors(lanes, part.format.kind()).into_iter().map(ir::BlockArg::from));
             }
-            self.b.ins().jump(end, &arguments);
-        }
+            e.b.ins().jump(end, &arguments);
+        };
+        self.b.switch_to_block(fast);
+        self.b.seal_block(fast);
+        let all = self.load_side_by_side(parts, start, stride, flags);
+        finish(self, &all);
+        self.rarely(slow, |e| {
+            let (starts, valid) = e.scattered(place);
+            let all = e.loaded_each(place, parts, &starts, valid.as_ref(), flags);
+            finish(e, &all);
+        });
         self.b.switch_to_block(end);
         self.b.seal_block(end);
         results
@@ -606,17 +606,16 @@ impl Emitter<'_> {
             return;
         };
         let (fast, slow, end) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(slow);
         self.b.ins().brif(fits, fast, &[], slow, &[]);
         self.b.switch_to_block(fast);
         self.b.seal_block(fast);
         self.store_side_by_side(parts, values, start, stride);
         self.b.ins().jump(end, &[]);
-        self.b.switch_to_block(slow);
-        self.b.seal_block(slow);
-        let (starts, valid) = self.scattered(place);
-        self.store_each(place, parts, values, &starts, valid);
-        self.b.ins().jump(end, &[]);
+        self.rarely(slow, |e| {
+            let (starts, valid) = e.scattered(place);
+            e.store_each(place, parts, values, &starts, valid);
+            e.b.ins().jump(end, &[]);
+        });
         self.b.switch_to_block(end);
         self.b.seal_block(end);
     }
