@@ -20,12 +20,14 @@ struct Params {
 //! import index
 // How each variable is loaded or stored, and what is bound of it.
 //! import {ACCESS}
-// const WORKGROUP, const QUADS
+// const WORKGROUP, and const QUADS or STEPS
 //! import {SIZES}
 // fn gpukern_user_element, which calls the formula
 //! import {USERS}
-// fn compute(quad: u32)
+// fn compute, which computes some elements
 //! import {COMPUTE}
+// fn walk, which computes those of a workgroup
+//! import {WALK}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -33,9 +35,5 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let first = (group.y * groups.x + group.x) * (WORKGROUP * QUADS) + lane;
-    for (var i = 0u; i < QUADS; i += 1u) {
-        let quad = first + i * WORKGROUP;
-        if (quad * 4u < params.count) { compute(quad); }
-    }
+    walk(group.y * groups.x + group.x, lane);
 }

@@ -892,3 +892,121 @@ def test_a_profile_has_launches(cpu):
     assert names == ["mine", "formula"]
     assert profile.kernels[0].bytes == 2000
     assert all(time.seconds > 0 and time.operations is None for time in profile.kernels)
+
+
+# Ids that are compared
+
+COMPARISONS = {
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+}
+
+
+@pytest.mark.parametrize("lanes", ["1", "4", "8", "16"])
+@pytest.mark.parametrize("dtype", ["u32", "i32"])
+def test_ids_are_compared_where_they_wrap(lanes, dtype, monkeypatch):
+    """Whether all lanes go the same way is told from the first and the last one, and numbers between may wrap."""
+    monkeypatch.setenv("GPUKERN_LANES", lanes)
+    numbers = np.arange(64, dtype=np.uint32)
+    edges = [0, 1, 5, 8, 15, 63, 64, 2**31 - 8, 2**31 - 1, 2**31, 2**31 + 9, 2**32 - 16, 2**32 - 1]
+    number = np.uint32 if dtype == "u32" else np.int32
+    for factor in (1, 4, 0xFFFFFFFF, 0x40000000):
+        lines, expected = [], np.zeros(64, np.uint32)
+        for start in edges:
+            value = f"{dtype}(id * {factor}u + {start}u)"
+            for symbol in COMPARISONS:
+                lines += [
+                    f"if ({value} {symbol} b[k]) {{ y[id] += w; }} else {{ y[id] += 3u; }}",
+                    f"if (b[k] {symbol} {value}) {{ y[id] ^= w; }}",
+                    "w = w * 5u + 1u;",
+                ]
+        source = f"""
+            @group(0) @binding(0) var<storage, read_write> y: array<u32>;
+            @group(0) @binding(1) var<storage, read> b: array<{dtype}>;
+            @compute @workgroup_size(64) fn compare(@builtin(local_invocation_index) id: u32) {{
+                for (var k = 0u; k < arrayLength(&b); k++) {{ var w = 1u + k; {" ".join(lines)} }}
+            }}"""
+        bounds = np.array(edges, np.uint32).view(number)
+        for k, bound in enumerate(bounds):
+            weight = np.uint32(1 + k)
+            for start in edges:
+                values = (numbers * np.uint32(factor) + np.uint32(start)).view(number)
+                for compare in COMPARISONS.values():
+                    expected += np.where(compare(values, bound), weight, np.uint32(3))
+                    expected ^= np.where(compare(bound, values), weight, np.uint32(0))
+                    weight = np.uint32((int(weight) * 5 + 1) % 2**32)
+        found = gk.Kernel(source)(b=bounds, out={"y": 64}, workgroups=1, device="cpu")
+        assert_same(found, expected)
+
+
+LEAVING = {
+    "a function": """
+        if (n % 3u == 0u) { return n; }
+        let m = n * n;
+        if (m > 50u) { return m + 1u; } else if (n == 5u) { return 0u; }
+        return m + n;""",
+    "a loop": """
+        var s = 0u;
+        for (var i = 0u; i < n; i++) {
+            if (i % 2u == 0u) { continue; }
+            let j = i * 3u;
+            if (j % 9u == 0u) { s += 1u; continue; }
+            s += j;
+        }
+        return s;""",
+    "continuing": """
+        var s = 0u;
+        var i = 0u;
+        loop {
+            if (i >= n) { break; }
+            let twice = i * 2u;
+            if (i == 3u) { continue; }
+            let more = twice + 1u;
+            s += more;
+            continuing { s += twice; i++; break if i > 12u; }
+        }
+        return s;""",
+    "a switch": """
+        var s = n;
+        switch (n % 4u) {
+            case 1u: { if (n > 8u) { break; } s += 7u; }
+            case 2u, 3u: { if (n == 3u) { s = 100u; break; } if (n == 6u) { return 5u; } s *= 2u; }
+            default: { if (n < 6u) { break; } s = 1u; }
+        }
+        return s;""",
+}
+
+
+def leaving(name, n):
+    """What the functions of LEAVING return."""
+    if name == "a function":
+        return n if n % 3 == 0 else n * n + 1 if n * n > 50 else 0 if n == 5 else n * n + n
+    if name == "a loop":
+        return sum(0 if i % 2 == 0 else 1 if i * 3 % 9 == 0 else i * 3 for i in range(n))
+    if name == "continuing":
+        return sum(2 * i + (0 if i == 3 else 2 * i + 1) for i in range(min(n, 13)))
+    if n % 4 == 1:
+        return n if n > 8 else n + 7
+    if n % 4 in (2, 3):
+        return 100 if n == 3 else 5 if n == 6 else 2 * n
+    return n if n < 6 else 1
+
+
+@pytest.mark.parametrize("lanes", ["1", "4", "8", "16"])
+@pytest.mark.parametrize("name", LEAVING)
+def test_leaving_early(name, lanes, monkeypatch):
+    monkeypatch.setenv("GPUKERN_LANES", lanes)
+    source = f"""
+        @group(0) @binding(0) var<storage, read_write> y: array<u32>;
+        fn f(n: u32) -> u32 {{{LEAVING[name]}
+        }}
+        @compute @workgroup_size(16) fn leave(@builtin(global_invocation_id) id: vec3<u32>) {{
+            if (id.x >= arrayLength(&y)) {{ return; }}
+            y[id.x] = f(id.x);
+        }}"""
+    found = gk.Kernel(source)(out={"y": 43}, threads=43, device="cpu")
+    assert found.tolist() == [leaving(name, n) for n in range(43)]

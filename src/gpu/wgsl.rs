@@ -87,6 +87,8 @@ pub const MODULES: &[(&str, &str)] = modules![
     "reduce/subgroups",
     "reduce/one_row",
     "reduce/shared",
+    "formula/quads",
+    "formula/lines",
     "rows/params",
     "rows/lanes",
     "rows/places",

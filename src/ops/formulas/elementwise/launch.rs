@@ -20,6 +20,11 @@ use crate::ops::shaders::{Compiled, Runner, grounded, used};
 use crate::shape::Strides;
 use crate::tensor::{Storage, Tensor};
 
+/// Lines have so many elements at least; groups of four serve shorter ones better.
+const LINE: usize = 16;
+/// Elements that an invocation computes of a line.
+const STEPS: u32 = 64;
+
 /// All variables and, behind them, the flat index, which steps through the elements as an operand does.
 const ALL: usize = VARIABLES + 1;
 const INDEX: usize = VARIABLES;
@@ -30,7 +35,16 @@ pub(super) struct Variant {
     inputs: SmallVec<[Input; 4]>,
     outputs: SmallVec<[Stored; 2]>,
     workgroup: u32,
-    quads: u32,
+    course: Course,
+}
+
+/// What an invocation computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Course {
+    /// So many groups of four elements that follow each other.
+    Quads(u32),
+    /// Single elements along the last axis, so many. All tensors have words for elements.
+    Lines(u32),
 }
 
 /// How an input is read.
@@ -42,6 +56,8 @@ struct Input {
     access: Access,
     /// Which of the outputs it is, where it is one.
     output: usize,
+    /// Whether it is the same all along the last axis.
+    still: bool,
 }
 
 /// How an output is written.
@@ -166,6 +182,13 @@ impl Walk<ALL> for Formula<'_> {
 
     fn dispatch(&self, piece: &Piece<ALL>, count: usize) -> Result<()> {
         let caps = self.runner.caps();
+        let workgroup = caps.workgroup_up_to(256);
+        if self.has_lines(piece) {
+            let variant = self.variant(piece, workgroup, Course::Lines(STEPS), |i| self.last_stride(piece, i) == 1);
+            let columns = *piece.shape.last().unwrap_or(&1);
+            let stretches = columns.div_ceil((workgroup * STEPS) as usize);
+            return self.dispatch_groups(piece, count, &variant, (count / columns * stretches) as u32);
+        }
         let inputs = self.sources.len();
         let flat: SmallVec<[bool; 2]> = (0..self.outputs.len()).map(|i| piece.is_flat(inputs + i)).collect();
         // The last store of four writes past the end unless there is only padding.
@@ -178,26 +201,58 @@ impl Walk<ALL> for Formula<'_> {
         if some_rest && count > 4 && piece.shape.len() == 1 {
             return self.halves(piece, 0, count & !3);
         }
-        let outputs: SmallVec<[Stored; 2]> = (0..self.outputs.len())
-            .map(|i| Stored { dtype: self.outputs[i].dtype(), flat: flat[i] && whole(i) })
-            .collect();
+        // On large pieces an invocation takes four groups, to have more loads under way.
+        let quads: u32 = if count >= 1 << 18 { 4 } else { 1 };
+        let is_flat = |i: usize| if i < inputs { piece.is_flat(i) } else { flat[i - inputs] && whole(i - inputs) };
+        let variant = self.variant(piece, workgroup, Course::Quads(quads), is_flat);
+        self.dispatch_groups(piece, count, &variant, (count as u32).div_ceil(4).div_ceil(workgroup * quads))
+    }
+}
+
+impl Formula<'_> {
+    /// How far apart operand `i` has the elements along the last axis.
+    fn last_stride(&self, piece: &Piece<ALL>, i: usize) -> isize {
+        piece.strides[i].last().copied().unwrap_or(0)
+    }
+
+    /// Whether a piece is gone through by lines: on the CPU, unless that needs words to be taken apart, or they are short.
+    fn has_lines(&self, piece: &Piece<ALL>) -> bool {
+        let words = |i: usize| self.tensor(i).is_none_or(|tensor| tensor.dtype().size() == 4);
+        matches!(self.runner, Runner::Cpu(_))
+            && piece.shape.last().is_some_and(|columns| *columns >= LINE)
+            && (0..INDEX).all(words)
+    }
+
+    /// The shader for a piece, where `is_flat` says which variables have their elements side by side.
+    fn variant(&self, piece: &Piece<ALL>, workgroup: u32, course: Course, is_flat: impl Fn(usize) -> bool) -> Variant {
         let input = |i: usize| {
             let (access, output) = match self.sources[i] {
                 From::Scalar(..) => (Access::Scalar, 0),
                 From::Tensor(tensor) => match self.output(tensor) {
                     Some(output) => (Access::InPlace, output),
-                    None if piece.is_flat(i) => (Access::Contiguous, 0),
+                    None if is_flat(i) => (Access::Contiguous, 0),
                     None => (Access::Strided, 0),
                 },
             };
-            Input { dtype: self.sources[i].dtype(), number: self.numbers[i], access, output }
+            let still = matches!(course, Course::Lines(_)) && self.last_stride(piece, i) == 0;
+            Input { dtype: self.sources[i].dtype(), number: self.numbers[i], access, output, still }
         };
-        // On large pieces an invocation takes four groups, to have more loads under way.
-        let quads: u32 = if count >= 1 << 18 { 4 } else { 1 };
-        let workgroup = caps.workgroup_up_to(256);
-        let variant = Variant { inputs: (0..inputs).map(input).collect(), outputs, workgroup, quads };
-        let compiled = self.compiled(&variant)?;
+        let inputs = self.sources.len();
+        let stored = |i: usize| Stored { dtype: self.outputs[i].dtype(), flat: is_flat(inputs + i) };
+        Variant {
+            inputs: (0..inputs).map(input).collect(),
+            outputs: (0..self.outputs.len()).map(stored).collect(),
+            workgroup,
+            course,
+        }
+    }
 
+    /// Launches a shader over a piece, in so many workgroups.
+    fn dispatch_groups(&self, piece: &Piece<ALL>, count: usize, variant: &Variant, groups: u32) -> Result<()> {
+        let caps = self.runner.caps();
+        let compiled = self.compiled(variant)?;
+        let in_quads = matches!(variant.course, Course::Quads(_));
+        let inputs = self.sources.len();
         let variables = inputs + self.outputs.len();
         let mut params: SmallVec<[u32; 64]> = SmallVec::new();
         params.extend(lengths_param::<4>(&piece.shape));
@@ -208,7 +263,7 @@ impl Walk<ALL> for Formula<'_> {
         let mut bindings: SmallVec<[Binding<'_>; 4]> = SmallVec::new();
         let mut bytes = 0;
         for i in 0..variables {
-            let (bound, in_quads) = match variant.inputs.get(i) {
+            let (bound, is_flat) = match variant.inputs.get(i) {
                 Some(input) => (input.access.is_bound(), input.access == Access::Contiguous),
                 None => (true, variant.outputs[i - inputs].flat),
             };
@@ -219,7 +274,7 @@ impl Walk<ALL> for Formula<'_> {
                 bindings.push(Binding { storage: tensor.storage(), offset: start, size });
                 bytes += size;
                 let from_start = piece.offsets[i] - (start / element as u64) as isize;
-                offset = if in_quads { from_start / 4 } else { from_start } as u32;
+                offset = if is_flat && in_quads { from_start / 4 } else { from_start } as u32;
             } else if let Some(From::Scalar(number, dtype)) = self.sources.get(i) {
                 scalar = u32::from_le_bytes(number.to_bytes(*dtype));
             }
@@ -227,7 +282,7 @@ impl Walk<ALL> for Formula<'_> {
         }
         params.extend([piece.offsets[INDEX] as u32, count as u32]);
         params.resize(params.len().next_multiple_of(4), 0);
-        let (x, y) = fold((count as u32).div_ceil(4).div_ceil(workgroup * quads), caps.groups);
+        let (x, y) = fold(groups, caps.groups);
         let params = bytemuck::cast_slice(&params);
         self.runner.launch(&compiled, &self.kernel.name, params, &bindings, [x, y, 1], bytes)
     }
@@ -243,15 +298,18 @@ impl Variant {
 
     /// The whole shader.
     fn source(&self, kernel: &ElementwiseKernel, numbers: &[Number]) -> Result<Source> {
+        let outputs = &numbers[self.inputs.len()..];
+        let (compute, walk, times) = match self.course {
+            Course::Quads(n) => (self.quad(kernel.indexed, outputs), "formula/quads", format!("QUADS: u32 = {n}")),
+            Course::Lines(n) => (self.line(kernel.indexed), "formula/lines", format!("STEPS: u32 = {n}")),
+        };
         let slots = [
             ("VARIABLES", Slot::Text((self.inputs.len() + self.outputs.len()).to_string())),
             ("ACCESS", Slot::Text(self.access()?)),
-            (
-                "SIZES",
-                Slot::Text(format!("const WORKGROUP: u32 = {}u;\nconst QUADS: u32 = {}u;", self.workgroup, self.quads)),
-            ),
+            ("SIZES", Slot::Text(format!("const WORKGROUP: u32 = {}u;\nconst {times}u;", self.workgroup))),
             ("USERS", Slot::Text(USERS.into())),
-            ("COMPUTE", Slot::Text(self.compute(kernel.indexed, &numbers[self.inputs.len()..]))),
+            ("COMPUTE", Slot::Text(compute)),
+            ("WALK", Slot::module(walk)),
         ];
         let text = assemble(include_str!("../../../../shaders/formula.wgsl"), &slots, true)?;
         kernel.source(&set_apart(&text).replace(USERS, &kernel.template(numbers)), numbers)
@@ -264,7 +322,13 @@ impl Variant {
         let mut variable = |dtype: DType, module: &str, output: usize, i: usize, access: Option<&str>| -> Result<()> {
             text.push_str(&imported(&format!("{} as v_{i}", dtype_module(dtype)), &[])?);
             // A module of an input that is an output reads that one.
-            text.push_str(&imported(&format!("{module} as v_{i}"), &[])?.replace("out_", &format!("v_{output}_")));
+            match self.course {
+                Course::Quads(_) => {
+                    let module = imported(&format!("{module} as v_{i}"), &[])?;
+                    text.push_str(&module.replace("out_", &format!("v_{output}_")));
+                }
+                Course::Lines(_) => _ = writeln!(text, "alias v_{i}_Stored = u32;"),
+            }
             if let Some(access) = access {
                 bindings += 1;
                 let _ = writeln!(
@@ -289,7 +353,7 @@ impl Variant {
 
     /// The function that computes four neighbouring results. The formula sees no element that is not there, since a loop
     /// over it might not end.
-    fn compute(&self, indexed: bool, outputs: &[Number]) -> String {
+    fn quad(&self, indexed: bool, outputs: &[Number]) -> String {
         let inputs = self.inputs.len();
         let mut text = String::from(
             "fn compute(quad: u32) {\n    let four = four_coordinates(quad * 4u, params.count, params.shape);\n    \
@@ -319,6 +383,42 @@ impl Variant {
         }
         text + "}\n"
     }
+
+    /// The function that computes a stretch of a line, from a column on.
+    fn line(&self, indexed: bool) -> String {
+        let inputs = self.inputs.len();
+        let mut text = String::from("fn compute(line: vec4<u32>, first: u32, lane: u32) {\n");
+        let bound = |input: &Input| input.access.is_bound();
+        let starting = (0..inputs).filter(|&i| bound(&self.inputs[i])).chain(inputs..inputs + self.outputs.len());
+        for i in starting {
+            let _ = writeln!(text, "    let start_{i} = params.v_{i}_offset + place(line, params.v_{i}_strides);");
+        }
+        text.push_str(
+            "    let stop = min(first + WORKGROUP * STEPS, params.shape.w);\n    \
+             for (var from_column = first; from_column < stop; from_column += WORKGROUP) {\n        \
+             let column = from_column + lane;\n        \
+             if (column < stop) {\n            let results = gpukern_user_element(\n",
+        );
+        let place = |i: usize, flat: bool| match flat {
+            true => format!("v_{i}_data[start_{i} + column]"),
+            false => format!("v_{i}_data[start_{i} + column * params.v_{i}_strides.w]"),
+        };
+        for (i, input) in self.inputs.iter().enumerate() {
+            let word = match input.access {
+                Access::Scalar => format!("params.v_{i}_scalar"),
+                _ if input.still => format!("v_{i}_data[start_{i}]"),
+                access => place(i, access == Access::Contiguous),
+            };
+            let _ = writeln!(text, "                {},", input.number.unpacked(&format!("v_{i}_element({word}, 0u)")));
+        }
+        let index = "params.index_offset + place(line, params.index_strides) + column * params.index_strides.w";
+        let _ = writeln!(text, "                {},\n            );", if indexed { index } else { "0u" });
+        for (i, output) in self.outputs.iter().enumerate() {
+            let to = place(inputs + i, output.flat);
+            let _ = writeln!(text, "            {to} = v_{}_bits(results.gpukern_{i});", inputs + i);
+        }
+        text + "        }\n    }\n}\n"
+    }
 }
 
 #[cfg(test)]
@@ -340,29 +440,35 @@ mod tests {
                 (Access::InPlace, true),
                 (Access::InPlace, false),
             ] {
-                let input = |access| Input { dtype, number, access, output: 0 };
-                let variant = Variant {
-                    inputs: [input(access), input(Access::Scalar)].into_iter().collect(),
-                    outputs: [Stored { dtype, flat }, Stored { dtype: DType::Int8, flat: !flat }].into_iter().collect(),
-                    workgroup: 64,
-                    quads: 4,
-                };
-                let source = variant.source(&kernel, &[number, number, number, Number::I32]).unwrap();
-                let (module, _) = parse(&source).unwrap_or_else(|error| panic!("{error}\n{}", source.text));
-                let bound = module.global_variables.iter().filter(|(_, variable)| variable.binding.is_some()).count();
-                assert_eq!(bound, variant.kinds().len());
-                let params = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("gpukern_Params"));
-                let Some(naga::TypeInner::Struct { members, .. }) = params.map(|(_, ty)| &ty.inner) else {
-                    panic!("no struct of parameters");
-                };
-                // As `dispatch` writes them: 4 variables.
-                let offset = |name: &str| {
-                    let member = members.iter().find(|member| member.name.as_deref() == Some(name));
-                    member.unwrap_or_else(|| panic!("no {name}")).offset
-                };
-                assert_eq!(offset("v_3_strides"), 16 * 5);
-                assert_eq!(offset("v_1_offset"), 16 * 6 + 8);
-                assert_eq!(offset("count"), 16 * 6 + 8 * 4 + 4);
+                let is_line = dtype.size() == 4 && access != Access::InPlace;
+                let of_line = is_line.then_some(Course::Lines(4));
+                for course in [Course::Quads(4)].into_iter().chain(of_line) {
+                    let input = |access| Input { dtype, number, access, output: 0, still: !flat };
+                    let other = if is_line { DType::Int32 } else { DType::Int8 };
+                    let variant = Variant {
+                        inputs: [input(access), input(Access::Scalar)].into_iter().collect(),
+                        outputs: [Stored { dtype, flat }, Stored { dtype: other, flat: !flat }].into_iter().collect(),
+                        workgroup: 64,
+                        course,
+                    };
+                    let source = variant.source(&kernel, &[number, number, number, Number::I32]).unwrap();
+                    let (module, _) = parse(&source).unwrap_or_else(|error| panic!("{error}\n{}", source.text));
+                    let bound =
+                        module.global_variables.iter().filter(|(_, variable)| variable.binding.is_some()).count();
+                    assert_eq!(bound, variant.kinds().len());
+                    let params = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("gpukern_Params"));
+                    let Some(naga::TypeInner::Struct { members, .. }) = params.map(|(_, ty)| &ty.inner) else {
+                        panic!("no struct of parameters");
+                    };
+                    // As `dispatch` writes them: 4 variables.
+                    let offset = |name: &str| {
+                        let member = members.iter().find(|member| member.name.as_deref() == Some(name));
+                        member.unwrap_or_else(|| panic!("no {name}")).offset
+                    };
+                    assert_eq!(offset("v_3_strides"), 16 * 5);
+                    assert_eq!(offset("v_1_offset"), 16 * 6 + 8);
+                    assert_eq!(offset("count"), 16 * 6 + 8 * 4 + 4);
+                }
             }
         }
     }
