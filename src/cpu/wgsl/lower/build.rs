@@ -168,18 +168,28 @@ impl Builder {
         self.push(Statement::Set(variable, value));
     }
 
+    /// Whether statements only compute what is cheap, from what variables hold before them.
+    fn can_be_chosen(&self, list: &Block) -> bool {
+        let mut set = Vec::new();
+        list.iter().all(|statement| match statement {
+            Statement::Set(variable, _) => {
+                set.push(*variable);
+                true
+            }
+            Statement::Let(value) => {
+                let definition = &self.values[value.index()];
+                definition.is_cheap() && !matches!(&definition.op, Op::Get(variable) if set.contains(variable))
+            }
+            _ => false,
+        })
+    }
+
     /// Adds an `If`, or what it comes to without a jump.
     pub(super) fn branch(&mut self, condition: Value, accept: Block, reject: Block) {
         if accept.is_empty() && reject.is_empty() {
             return;
         }
-        let all = || accept.iter().chain(&reject);
-        let is_cheap = |statement: &Statement| match statement {
-            Statement::Set(..) => true,
-            Statement::Let(value) => self.values[value.index()].is_cheap(),
-            _ => false,
-        };
-        if all().count() > SHORT || !all().all(is_cheap) {
+        if accept.len() + reject.len() > SHORT || !self.can_be_chosen(&accept) || !self.can_be_chosen(&reject) {
             self.push(Statement::If { condition, accept, reject });
             return;
         }
