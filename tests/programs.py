@@ -1009,7 +1009,14 @@ class Generator:
         room = self.work + self.weight < self.budget
         makers = [(6, self.let), (6, self.var), (9, self.assign), (5, self.compound), (3, self.write)]
         if self.nesting < 4 and room:
-            makers += [(5, self.branch), (3, self.switch), (4, self.count), (2, self.repeat), (2, self.loop)]
+            makers += [
+                (5, self.branch),
+                (3, self.choose),
+                (3, self.switch),
+                (4, self.count),
+                (2, self.repeat),
+                (2, self.loop),
+            ]
             makers += [(1, self.scoped)]
         if room:
             makers += [(3, self.call_impure)]
@@ -1172,6 +1179,35 @@ class Generator:
         if self.chance(0.5):
             parts += [("} else {", "else:"), self.body(self.few(), uniform=uniform)]
         self.emit(*parts, ("}", None))
+
+    def choose(self):
+        """Ways of little arithmetic on one variable, some inside others: what becomes a selection without a jump."""
+        kind, name = self.pick(INTEGERS), self.name("v")
+        first = self.expression(kind, 1)
+        self.emit((f"var {name} = {first.wgsl};", f"{name} = [{first.python}]"))
+        self.scope.append(Variable(name, kind, parent=name, writable=True, pointer=f"&{name}"))
+
+        def change():
+            value = self.expression(kind, 1)
+            self.emit((f"{name} = {value.wgsl};", f"{name}[0] = {value.python}"))
+
+        def way(depth):
+            with self.inside(uniform=False) as block:
+                change()
+                if depth and self.chance(0.6):
+                    ways(depth - 1)
+                if self.chance(0.3):
+                    change()
+            return block
+
+        def ways(depth):
+            condition = self.expression("bool", 1)
+            parts = [(f"if ({condition.wgsl}) {{", f"if {condition.python}:"), way(depth)]
+            if self.chance(0.4):
+                parts += [("} else {", "else:"), way(depth)]
+            self.emit(*parts, ("}", None))
+
+        ways(2)
 
     def scoped(self):
         self.emit(("{", "if True:"), self.body(self.few()), ("}", None))

@@ -8,6 +8,7 @@ pub mod select;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::cpu::CpuDevice;
 use crate::error::{Error, Result};
@@ -16,6 +17,9 @@ use crate::profile;
 use caps::Caps;
 
 pub use select::{Machine, machine};
+
+/// So long the end of the process waits for a device.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Something that computes. Cheap to clone and to compare.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -91,11 +95,15 @@ impl GpuDevice {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets go of the open device. Tensors on it keep it alive until they are gone.
+    /// Lets go of the open device, before the process ends. Tensors on it keep it alive until they are gone. One that
+    /// is busy is left as it is, since to let it go would be to wait for it.
     pub(crate) fn close(&self) {
         let context = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(context) = context {
             context.save_pipelines();
+            if !context.is_idle_within(CLOSING) {
+                std::mem::forget(context);
+            }
         }
     }
 }

@@ -118,6 +118,11 @@ pub(crate) fn open_contexts() -> Vec<Arc<Context>> {
     opened().iter().filter_map(|gpu| gpu.opened()).collect()
 }
 
+/// Whether drivers were asked for devices.
+pub(crate) fn has_looked() -> bool {
+    MACHINE.get().is_some()
+}
+
 /// Saves what is worth keeping, and lets go of every device.
 pub fn close_all() {
     for gpu in opened() {

@@ -235,6 +235,12 @@ impl Context {
         *self.last_submission.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
     }
 
+    /// Waits so long for what was submitted. Whether all of it has run.
+    pub(crate) fn is_idle_within(&self, limit: Duration) -> bool {
+        let submission_index = self.last_submission.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.raw.poll(wgpu::PollType::Wait { submission_index, timeout: Some(limit) }).is_ok()
+    }
+
     /// Submits what is recorded and waits until all of it has run.
     pub(crate) fn synchronize(&self) -> Result<()> {
         self.check()?;

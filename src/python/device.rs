@@ -458,8 +458,7 @@ fn _profile(py: Python<'_>, device: Option<&PyDevice>) -> PyResult<PySession> {
 #[pyfunction]
 fn _shutdown(py: Python<'_>) -> PyResult<()> {
     enter(py, || {
-        ending::begin();
-        select::close_all();
+        ending::end();
         Ok(())
     })
 }

@@ -22,9 +22,9 @@ use crate::error::{Error, Result};
 /// and hands over what was logged meanwhile. A panic, which would be our mistake, ends here as an exception.
 fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
     errors::check_not_in_handler()?;
-    let result = py.detach(|| catch_unwind(AssertUnwindSafe(|| ending::work(work))));
+    let result = py.detach(|| ending::work(|| catch_unwind(AssertUnwindSafe(work))));
     logging::hand_over(py)?;
-    let result = result.unwrap_or_else(|panic| {
+    let result = result?.unwrap_or_else(|panic| {
         let reason = select::panic_message(&*panic);
         Err(Error::Device(format!("gpukern made a mistake, please report it: {reason}")))
     });

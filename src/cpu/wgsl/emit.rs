@@ -22,7 +22,7 @@ use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use rustc_hash::FxHashMap;
 
-use self::control::{COPIES, Cells, Frame, Target};
+use self::control::{COPYABLE, Cells, Frame, Target};
 use self::lanes::{Lanes, Vectors, memory};
 use super::ir::{Body, Kind, Memory, Place, Statement, Value, Variable};
 use super::liveness::Liveness;
@@ -80,7 +80,7 @@ impl Machine {
         check_machine()?;
         let isa = target(level, "backtracking")?;
         let made = Self { level, has_fma: has_fma(level), poll: asking(&*isa)?, isa };
-        // Two threads may both make one. None waits for another, which a forked process may not have.
+        // Two threads may both make one, rather than that one waits, whom a forked process may not have.
         let _ = known.set(made);
         known.get().ok_or_else(|| "the machine is not known".into())
     }
@@ -149,15 +149,24 @@ pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, F
     if scratch > MOST_SCRATCH {
         return Err(Failure::TooLarge(format!("{} MiB of variables in a workgroup", scratch >> 20)));
     }
-    let quick;
-    let isa = if context.func.dfg.num_insts() <= LARGE {
-        isa
-    } else if lanes > 4 && !body.subgroups {
+    let code = if context.func.dfg.num_insts() <= LARGE {
+        machine_code(&mut context, isa)?
+    } else if lanes > 1 && !body.subgroups {
         return Err(Failure::TooLarge(format!("more than {LARGE} instructions")));
     } else {
-        quick = target(machine.level, "single_pass").map_err(Failure::Other)?;
-        &*quick
+        let quick = target(machine.level, "single_pass").map_err(Failure::Other)?;
+        let mut again = Context::for_function(context.func.clone());
+        match machine_code(&mut context, &*quick) {
+            // It gives every value that is not in a register a place of its own.
+            Err(Failure::TooLarge(_)) if again.func.dfg.num_insts() <= 8 * LARGE => machine_code(&mut again, isa)?,
+            code => code?,
+        }
     };
+    Ok(Emitted { code, scratch: (scratch as usize).next_multiple_of(64), cost: cost(body, groups), least })
+}
+
+/// What Cranelift makes of a function, if that can be called.
+fn machine_code(context: &mut Context, isa: &dyn TargetIsa) -> Result<Vec<u8>, Failure> {
     let compiled = context.compile(isa, &mut ControlPlane::default()).map_err(|error| match error.inner {
         CodegenError::CodeTooLarge => Failure::TooLarge("so much code in one entry point".into()),
         error => Failure::Other(format!("this kernel (the code generator says: {error})")),
@@ -169,12 +178,7 @@ pub(super) fn emit(body: &Body, lanes: usize, level: Level) -> Result<Emitted, F
     if !compiled.buffer.relocs().is_empty() {
         return Err(Failure::Other("this kernel (its code calls what is not there)".into()));
     }
-    Ok(Emitted {
-        code: compiled.code_buffer().to_vec(),
-        scratch: (scratch as usize).next_multiple_of(64),
-        cost: cost(body, groups),
-        least,
-    })
+    Ok(compiled.code_buffer().to_vec())
 }
 
 /// Makes [`Machine::poll`].
@@ -261,7 +265,7 @@ struct Emitter<'a> {
     /// Whether code is added that hardly ever runs.
     is_rare: bool,
     /// How many statements may still be added twice.
-    copies: usize,
+    copyable: usize,
     targets: Vec<Target>,
     /// Whether code between barriers is added, rather than that of a kernel that has none.
     is_cut: bool,
@@ -310,7 +314,7 @@ impl<'a> Emitter<'a> {
             escape: block,
             frames: Vec::new(),
             is_rare: false,
-            copies: COPIES,
+            copyable: COPYABLE,
             targets: vec![Target::None; body.labels as usize],
             is_cut: false,
             mask_slot: None,

@@ -434,7 +434,7 @@ pub(super) struct Definition {
 
 impl Definition {
     /// Whether computing it in vain costs less than a jump.
-    pub(super) fn is_cheap(&self) -> bool {
+    fn is_cheap(&self) -> bool {
         match self.op {
             // Lane by lane.
             Op::Unary(Unary::CountOnes | Unary::LeadingZeros | Unary::TrailingZeros | Unary::ReverseBits, _) => false,
@@ -443,6 +443,18 @@ impl Definition {
             _ => false,
         }
     }
+}
+
+/// Ways of so few statements, all of them cheap, are gone in vain rather than jumped over.
+pub(super) const SHORT: usize = 12;
+
+/// Whether a list only computes and sets what is cheap.
+pub(super) fn is_cheap(values: &[Definition], list: &[Statement]) -> bool {
+    list.iter().all(|statement| match statement {
+        Statement::Set(..) => true,
+        Statement::Let(value) => values[value.index()].is_cheap(),
+        _ => false,
+    })
 }
 
 /// What every invocation of a kernel does.

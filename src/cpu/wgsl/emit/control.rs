@@ -5,6 +5,7 @@
 //! further out. Code is never run for no lane at all: whoever finds the mask empty goes on at the `escape`, the nearest
 //! place where lanes wait to take part again.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I32X4, I64};
 use cranelift_codegen::ir::{self, InstBuilder};
 use cranelift_frontend::Variable as Cell;
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::Emitter;
 use super::lanes::{Lanes, Vectors, memory, scalar_type, vector_type, width};
-use crate::cpu::wgsl::ir::{Binary, Block, Kind, Label, Op, Statement, Unary, Value, Variable};
+use crate::cpu::wgsl::ir::{Binary, Block, Kind, Label, Op, SHORT, Statement, Unary, Value, Variable, is_cheap};
 use crate::cpu::wgsl::region::{Region, Regions, Step, defines, parts_at, uses};
 use crate::cpu::wgsl::shape::{Level, Shape, breaks_out};
 
@@ -57,7 +58,7 @@ pub(super) enum Target {
 }
 
 /// How many statements are added twice at most.
-pub(super) const COPIES: usize = 2000;
+pub(super) const COPYABLE: usize = 500;
 
 /// How many statements there are in one, itself included.
 fn size(statement: &Statement) -> usize {
@@ -68,9 +69,6 @@ fn size(statement: &Statement) -> usize {
     });
     count
 }
-
-/// Ways of so few statements, all of them arithmetic, are gone without asking whether anybody takes part.
-const SHORT: usize = 16;
 
 impl<'a> Emitter<'a> {
     pub(super) fn declare_variables(&mut self) {
@@ -337,7 +335,6 @@ impl<'a> Emitter<'a> {
 
     /// Adds code that every group runs.
     fn group_loop(&mut self, mut f: impl FnMut(&mut Self)) {
-        use cranelift_codegen::ir::condcodes::IntCC;
         use cranelift_codegen::ir::types::I32;
         let zero = self.b.ins().iconst(I32, 0);
         if self.groups == 1 {
@@ -634,10 +631,12 @@ impl<'a> Emitter<'a> {
         let (way, holds) = if accept.is_empty() { (reject, false) } else { (accept, true) };
         if self.mask.is_none()
             && matches!(self.value(condition), Lanes::Many(_))
-            && let Some(rest) = self.copies.checked_sub(size(statement))
+            // Where some leave, the others go on under a mask.
+            && !matches!(way.as_slice(), [Statement::Break(_)])
+            && let Some(rest) = self.copyable.checked_sub(size(statement))
             && let Some(all) = self.all_decide(condition, holds)
         {
-            self.copies = rest;
+            self.copyable = rest;
             return self.choice_of_all(all, way, !left.is_empty(), |e| {
                 e.parted_choice(condition, accept, reject, &left);
             });
@@ -784,7 +783,6 @@ impl<'a> Emitter<'a> {
         stride: i32,
         bound: ir::Value,
     ) -> Option<ir::Value> {
-        use cranelift_codegen::ir::condcodes::IntCC;
         let is_signed = kind.is_signed();
         // Without a sign, what is below zero is beyond every bound.
         let code = match (op, is_signed, stride > 0) {
@@ -809,7 +807,7 @@ impl<'a> Emitter<'a> {
     fn one_way(&mut self, list: &'a Block, mask: Vectors, asked: bool) -> Vectors {
         let end = self.b.create_block();
         let came = asked.then(|| self.empty_mask());
-        if !self.is_short(list) {
+        if list.len() > SHORT || !is_cheap(&self.body.values, list) {
             let (any, start) = (self.any(&mask), self.b.create_block());
             self.b.ins().brif(any, start, &[], end, &[]);
             self.b.switch_to_block(start);
@@ -829,15 +827,6 @@ impl<'a> Emitter<'a> {
         self.b.switch_to_block(end);
         self.b.seal_block(end);
         came.map_or(mask, |came| self.current_mask(&came))
-    }
-
-    fn is_short(&self, list: &Block) -> bool {
-        list.len() <= SHORT
-            && list.iter().all(|statement| match statement {
-                Statement::Set(..) => true,
-                Statement::Let(value) => self.body.values[value.index()].is_cheap(),
-                _ => false,
-            })
     }
 
     fn block(&mut self, statement: &'a Statement, label: Label, body: &'a Block) -> bool {
@@ -900,7 +889,8 @@ impl<'a> Emitter<'a> {
 
     /// Keeps what is computed before a loop and used inside from being computed in every round: the code generator
     /// puts arithmetic where it is used, and takes it out of loops only if no constant is in it. What is stored has to
-    /// be there before; nobody reads it.
+    /// be there before; nobody reads it. (A store over it, before an inner loop, would make it needless, but for the
+    /// memory that is read between them, where each round burns fuel.)
     fn pin_what_stays(&mut self, body: &'a Block) {
         let (mut used, mut inside) = (Vec::new(), FxHashSet::default());
         for statement in body {

@@ -282,6 +282,9 @@ impl Emitter<'_> {
     fn is_one_more(&self, value: ir::Value, before: ir::Value) -> bool {
         let dfg = &self.b.func.dfg;
         let defined = |value: ir::Value| dfg.value_def(value).inst().map(|inst| &dfg.insts[inst]);
+        if self.type_of(value) != I32X4 {
+            return false;
+        }
         let Some(ir::InstructionData::Binary { opcode: ir::Opcode::Iadd, args }) = defined(value) else { return false };
         let Some(ir::InstructionData::UnaryConst { constant_handle, .. }) = defined(args[1]) else { return false };
         args[0] == before && dfg.constants.get(*constant_handle).as_slice() == [1u32.to_le_bytes(); 4].as_flattened()

@@ -4,7 +4,8 @@ use rustc_hash::FxHashMap;
 
 use super::types::Scalar;
 use crate::cpu::wgsl::ir::{
-    Binary, Block, Body, Builtin, Definition, Function, Kind, Label, Op, Statement, Subgroup, Unary, Value, Variable,
+    Binary, Block, Body, Builtin, Definition, Function, Kind, Label, Op, SHORT, Statement, Subgroup, Unary, Value,
+    Variable, is_cheap,
 };
 
 /// The values so far, and the lists of statements that are open, the innermost last.
@@ -23,9 +24,6 @@ pub(super) struct Builder {
     held: FxHashMap<Variable, Value>,
     pub(super) subgroups: bool,
 }
-
-/// Ways of so few statements, all of them cheap, are both gone, and what they come to is chosen.
-const SHORT: usize = 12;
 
 impl Builder {
     /// How much there is of what there is most.
@@ -171,17 +169,17 @@ impl Builder {
     /// Whether statements only compute what is cheap, from what variables hold before them.
     fn can_be_chosen(&self, list: &Block) -> bool {
         let mut set = Vec::new();
-        list.iter().all(|statement| match statement {
+        let reads_own = list.iter().any(|statement| match statement {
             Statement::Set(variable, _) => {
                 set.push(*variable);
-                true
+                false
             }
             Statement::Let(value) => {
-                let definition = &self.values[value.index()];
-                definition.is_cheap() && !matches!(&definition.op, Op::Get(variable) if set.contains(variable))
+                matches!(&self.values[value.index()].op, Op::Get(variable) if set.contains(variable))
             }
             _ => false,
-        })
+        });
+        !reads_own && is_cheap(&self.values, list)
     }
 
     /// Adds an `If`, or what it comes to without a jump.
