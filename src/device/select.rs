@@ -119,7 +119,7 @@ pub(crate) fn open_contexts() -> Vec<Arc<Context>> {
 }
 
 /// Whether drivers were asked for devices.
-pub(crate) fn has_looked() -> bool {
+pub fn has_looked() -> bool {
     MACHINE.get().is_some()
 }
 

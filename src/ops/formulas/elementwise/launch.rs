@@ -184,7 +184,7 @@ impl Walk<ALL> for Formula<'_> {
         let caps = self.runner.caps();
         let workgroup = caps.workgroup_up_to(256);
         if self.has_lines(piece) {
-            let variant = self.variant(piece, workgroup, Course::Lines(STEPS), |i| self.last_stride(piece, i) == 1);
+            let variant = self.variant(piece, workgroup, Course::Lines(STEPS), |i| last_stride(piece, i) == 1);
             let columns = *piece.shape.last().unwrap_or(&1);
             let stretches = columns.div_ceil((workgroup * STEPS) as usize);
             return self.dispatch_groups(piece, count, &variant, (count / columns * stretches) as u32);
@@ -209,12 +209,12 @@ impl Walk<ALL> for Formula<'_> {
     }
 }
 
-impl Formula<'_> {
-    /// How far apart operand `i` has the elements along the last axis.
-    fn last_stride(&self, piece: &Piece<ALL>, i: usize) -> isize {
-        piece.strides[i].last().copied().unwrap_or(0)
-    }
+/// How far apart operand `i` has the elements along the last axis.
+fn last_stride(piece: &Piece<ALL>, i: usize) -> isize {
+    piece.strides[i].last().copied().unwrap_or(0)
+}
 
+impl Formula<'_> {
     /// Whether a piece is gone through by lines: on the CPU, unless that needs words to be taken apart, or they are short.
     fn has_lines(&self, piece: &Piece<ALL>) -> bool {
         let words = |i: usize| self.tensor(i).is_none_or(|tensor| tensor.dtype().size() == 4);
@@ -234,7 +234,7 @@ impl Formula<'_> {
                     None => (Access::Strided, 0),
                 },
             };
-            let still = matches!(course, Course::Lines(_)) && self.last_stride(piece, i) == 0;
+            let still = matches!(course, Course::Lines(_)) && last_stride(piece, i) == 0;
             Input { dtype: self.sources[i].dtype(), number: self.numbers[i], access, output, still }
         };
         let inputs = self.sources.len();
@@ -399,9 +399,9 @@ impl Variant {
              let column = from_column + lane;\n        \
              if (column < stop) {\n            let results = gpukern_user_element(\n",
         );
-        let place = |i: usize, flat: bool| match flat {
-            true => format!("v_{i}_data[start_{i} + column]"),
-            false => format!("v_{i}_data[start_{i} + column * params.v_{i}_strides.w]"),
+        let place = |i: usize, flat: bool| {
+            let step = if flat { String::new() } else { format!(" * params.v_{i}_strides.w") };
+            format!("v_{i}_data[start_{i} + column{step}]")
         };
         for (i, input) in self.inputs.iter().enumerate() {
             let word = match input.access {
