@@ -34,16 +34,19 @@ pub(super) fn concerns_this_thread() -> bool {
 /// daemon threads stay in here: what they would say then is of no use to anybody.
 pub(super) fn work<T>(f: impl FnOnce() -> T) -> Result<T> {
     INSIDE.fetch_add(1, Ordering::SeqCst);
-    let result = if concerns_this_thread() { None } else { Some(f()) };
+    let result = (!concerns_this_thread()).then(f);
     INSIDE.fetch_sub(1, Ordering::SeqCst);
-    if concerns_this_thread() {
-        while !IS_DONE.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(10));
+    match result {
+        Some(result) if !concerns_this_thread() => Ok(result),
+        // A result is held meanwhile: to let go of it may need the driver too.
+        _ => {
+            while !IS_DONE.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::thread::sleep(GONE);
+            Err(Error::Device("the interpreter is ending, and threads that it does not wait for with it".into()))
         }
-        std::thread::sleep(GONE);
-        return Err(Error::Device("the interpreter is ending, and threads that it does not wait for with it".into()));
     }
-    result.ok_or_else(|| Error::Device("the interpreter is ending".into()))
 }
 
 /// Keeps other threads out from now on, waits for those that are inside, and lets go of devices, if there are drivers at

@@ -81,8 +81,7 @@ impl Machine {
         let isa = target(level, "backtracking")?;
         let made = Self { level, has_fma: has_fma(level), poll: asking(&*isa)?, isa };
         // Two threads may both make one, rather than that one waits, whom a forked process may not have.
-        let _ = known.set(made);
-        known.get().ok_or_else(|| "the machine is not known".into())
+        Ok(known.get_or_init(|| made))
     }
 }
 

@@ -209,11 +209,11 @@ impl Walk<'_> {
             }
             Op::Binary(op, a, b) => {
                 // Either a is below b, or a is at most b.
-                let (low, high, strictly) = match (op, holds) {
-                    (Binary::Less, true) | (Binary::GreaterEqual, false) => (*a, *b, true),
-                    (Binary::LessEqual, true) | (Binary::Greater, false) => (*a, *b, false),
-                    (Binary::Greater, true) | (Binary::LessEqual, false) => (*b, *a, true),
-                    (Binary::GreaterEqual, true) | (Binary::Less, false) => (*b, *a, false),
+                let (low, high, strictly) = match if holds { *op } else { op.opposite() } {
+                    Binary::Less => (*a, *b, true),
+                    Binary::LessEqual => (*a, *b, false),
+                    Binary::Greater => (*b, *a, true),
+                    Binary::GreaterEqual => (*b, *a, false),
                     _ => return,
                 };
                 let Some(most) = self.of(high).and_then(|most| most.checked_sub(strictly.into())) else { return };

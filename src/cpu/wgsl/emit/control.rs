@@ -637,9 +637,8 @@ impl<'a> Emitter<'a> {
             && let Some(all) = self.all_decide(condition, holds)
         {
             self.copyable = rest;
-            return self.choice_of_all(all, way, !left.is_empty(), |e| {
-                e.parted_choice(condition, accept, reject, &left);
-            });
+            let joins = !left.is_empty();
+            return self.choice_of_all(all, way, joins, |e| e.parted_choice(condition, accept, reject, joins));
         }
         let decided = self.value(condition);
         let before = self.mask.clone();
@@ -669,13 +668,13 @@ impl<'a> Emitter<'a> {
                 }
                 self.mask = after.map(|after| self.current_mask(&after)).or(before);
             }
-            _ => self.parted_choice(condition, accept, reject, &left),
+            _ => self.parted_choice(condition, accept, reject, !left.is_empty()),
         }
         true
     }
 
-    /// Both ways of a condition that differs among the lanes.
-    fn parted_choice(&mut self, condition: Value, accept: &'a Block, reject: &'a Block, left: &[Label]) {
+    /// Both ways of a condition that differs among the lanes; `joins` if some may leave, so that who is left is asked.
+    fn parted_choice(&mut self, condition: Value, accept: &'a Block, reject: &'a Block, joins: bool) {
         let before = self.mask.clone();
         let decided = self.value(condition);
         let yes = self.vectors(&decided, Kind::Bool);
@@ -690,7 +689,6 @@ impl<'a> Emitter<'a> {
                 return;
             }
         }
-        let joins = !left.is_empty();
         let came = [(accept, yes), (reject, no)]
             .map(|(list, mask)| if list.is_empty() { mask } else { self.one_way(list, mask, joins) });
         self.mask = before;
