@@ -23,6 +23,8 @@ pub use elementwise::ElementwiseKernel;
 pub use reduction::{Formulas, Reduced, ReductionKernel};
 
 #[cfg(test)]
+pub(crate) use elementwise::WALKS;
+#[cfg(test)]
 pub(crate) use reduction::all_specs;
 
 /// A variable of a formula.

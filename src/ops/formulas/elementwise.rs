@@ -20,6 +20,9 @@ use crate::shape::{Layout, Shape, broadcast_shapes};
 use crate::tensor::Tensor;
 use launch::Variant;
 
+#[cfg(test)]
+pub(crate) use launch::WALKS;
+
 /// The most variables of a kernel, inputs and outputs together.
 const VARIABLES: usize = 12;
 /// Kept at most of the variants that calls ask for.

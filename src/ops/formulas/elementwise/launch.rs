@@ -43,9 +43,12 @@ pub(super) struct Variant {
 enum Course {
     /// So many groups of four elements that follow each other.
     Quads(u32),
-    /// Single elements along the last axis, so many. All tensors have words for elements.
-    Lines(u32),
+    /// Single elements along the last axis, [`STEPS`] of them. All tensors have words for elements.
+    Lines,
 }
+
+/// The modules that lead through the elements: by groups of four, by lines.
+pub(crate) const WALKS: [&str; 2] = ["formula/quads", "formula/lines"];
 
 /// How an input is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,7 +187,7 @@ impl Walk<ALL> for Formula<'_> {
         let caps = self.runner.caps();
         let workgroup = caps.workgroup_up_to(256);
         if self.has_lines(piece) {
-            let variant = self.variant(piece, workgroup, Course::Lines(STEPS), |i| last_stride(piece, i) == 1);
+            let variant = self.variant(piece, workgroup, Course::Lines, |i| last_stride(piece, i) == 1);
             let columns = *piece.shape.last().unwrap_or(&1);
             let stretches = columns.div_ceil((workgroup * STEPS) as usize);
             return self.dispatch_groups(piece, count, &variant, (count / columns * stretches) as u32);
@@ -234,7 +237,7 @@ impl Formula<'_> {
                     None => (Access::Strided, 0),
                 },
             };
-            let still = matches!(course, Course::Lines(_)) && last_stride(piece, i) == 0;
+            let still = matches!(course, Course::Lines) && last_stride(piece, i) == 0;
             Input { dtype: self.sources[i].dtype(), number: self.numbers[i], access, output, still }
         };
         let inputs = self.sources.len();
@@ -300,8 +303,8 @@ impl Variant {
     fn source(&self, kernel: &ElementwiseKernel, numbers: &[Number]) -> Result<Source> {
         let outputs = &numbers[self.inputs.len()..];
         let (compute, walk, times) = match self.course {
-            Course::Quads(n) => (self.quad(kernel.indexed, outputs), "formula/quads", format!("QUADS: u32 = {n}")),
-            Course::Lines(n) => (self.line(kernel.indexed), "formula/lines", format!("STEPS: u32 = {n}")),
+            Course::Quads(n) => (self.quad(kernel.indexed, outputs), WALKS[0], format!("QUADS: u32 = {n}")),
+            Course::Lines => (self.line(kernel.indexed), WALKS[1], format!("STEPS: u32 = {STEPS}")),
         };
         let slots = [
             ("VARIABLES", Slot::Text((self.inputs.len() + self.outputs.len()).to_string())),
@@ -327,7 +330,7 @@ impl Variant {
                     let module = imported(&format!("{module} as v_{i}"), &[])?;
                     text.push_str(&module.replace("out_", &format!("v_{output}_")));
                 }
-                Course::Lines(_) => _ = writeln!(text, "alias v_{i}_Stored = u32;"),
+                Course::Lines => _ = writeln!(text, "alias v_{i}_Stored = u32;"),
             }
             if let Some(access) = access {
                 bindings += 1;
@@ -441,7 +444,7 @@ mod tests {
                 (Access::InPlace, false),
             ] {
                 let is_line = dtype.size() == 4 && access != Access::InPlace;
-                let of_line = is_line.then_some(Course::Lines(4));
+                let of_line = is_line.then_some(Course::Lines);
                 for course in [Course::Quads(4)].into_iter().chain(of_line) {
                     let input = |access| Input { dtype, number, access, output: 0, still: !flat };
                     let other = if is_line { DType::Int32 } else { DType::Int8 };
