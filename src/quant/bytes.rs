@@ -1,0 +1,99 @@
+//! What blocks are made of: halves of bytes, and numbers of two bytes at any address.
+
+use bytemuck::{Pod, Zeroable};
+use half::f16;
+
+/// A float16 as it lies in a block.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(transparent)]
+pub(super) struct Half([u8; 2]);
+
+impl Half {
+    pub(super) const NAN: Self = Self(f16::NAN.to_le_bytes());
+
+    /// Rounds to the nearest, ties to even. What is too large becomes infinite.
+    #[inline(always)]
+    pub(super) fn nearest(value: f32) -> Self {
+        Self(f16::from_f32_const(value).to_le_bytes())
+    }
+
+    /// The largest that is not above a finite value; what is too large becomes the largest there is.
+    #[inline(always)]
+    pub(super) fn below(value: f32) -> Self {
+        let value = value.clamp(f16::MIN.to_f32_const(), f16::MAX.to_f32_const());
+        let nearest = f16::from_f32_const(value);
+        let bits = nearest.to_bits();
+        let next = match bits {
+            0 | 0x8000 => 0x8001,
+            ..0x8000 => bits - 1,
+            _ => bits + 1,
+        };
+        Self((if nearest.to_f32_const() > value { next } else { bits }).to_le_bytes())
+    }
+
+    /// The smallest that is not below a finite value; what is too large becomes the largest there is.
+    #[inline(always)]
+    pub(super) fn above(value: f32) -> Self {
+        let [low, high] = Self::below(-value).0;
+        Self([low, high ^ 0x80])
+    }
+
+    /// Its value, without a branch or a call.
+    #[inline(always)]
+    pub(super) fn get(self) -> f32 {
+        /// What the exponents of the two types differ by.
+        const SCALE: f32 = f32::from_bits((127 + 127 - 15) << 23);
+        let bits = u32::from(u16::from_le_bytes(self.0));
+        // Subnormal numbers come out right too, since the product is exact.
+        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * SCALE;
+        let infinite = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+        f32::from_bits(magnitude.to_bits() | infinite | (bits & 0x8000) << 16)
+    }
+}
+
+/// The lower halves of bytes, and the upper ones.
+#[inline(always)]
+pub(super) fn nibbles<const N: usize>(bytes: &[u8; N]) -> [[u8; N]; 2] {
+    let mut halves = [[0; N]; 2];
+    for i in 0..N {
+        halves[0][i] = bytes[i] & 15;
+        halves[1][i] = bytes[i] >> 4;
+    }
+    halves
+}
+
+/// Bytes of which these are the lower halves, and those the upper ones.
+#[inline(always)]
+pub(super) fn join<const N: usize>(lower: &[u8], upper: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for ((byte, lower), upper) in bytes.iter_mut().zip(lower).zip(upper) {
+        *byte = lower & 15 | upper << 4;
+    }
+    bytes
+}
+
+/// `scale · q`
+#[inline(always)]
+pub(super) fn scale<T: Copy + Into<f32>>(q: &[T], scale: f32, values: &mut [f32]) {
+    for (value, &q) in values.iter_mut().zip(q) {
+        *value = scale * q.into();
+    }
+}
+
+/// `scale · q + offset`, rounded twice.
+#[inline(always)]
+pub(super) fn scale_and_add<T: Copy + Into<f32>>(q: &[T], scale: f32, offset: f32, values: &mut [f32]) {
+    for (value, &q) in values.iter_mut().zip(q) {
+        *value = scale * q.into() + offset;
+    }
+}
+
+/// Entries of a table, without memory: each bit chooses between halves of what is left of the table.
+#[inline(always)]
+pub(super) fn look_up<const N: usize>(table: &[i8; 16], q: &[u8; N]) -> [i8; N] {
+    let mut entries = [0; N];
+    for (entry, q) in entries.iter_mut().zip(q) {
+        *entry = table[usize::from(*q)];
+    }
+    entries
+}

@@ -1,0 +1,53 @@
+//! int8: 128 elements in 132 bytes.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..2 | float16 minimum |
+//! | 2..4 | float16 maximum |
+//! | 4..132 | a uint8 q for each element |
+//!
+//! x = minimum + q · ((maximum − minimum) / 255)
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Coding;
+use super::bytes::{Half, scale_and_add};
+use super::search::{inverse, largest, magnitude, nearest_within, smallest};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    minimum: Half,
+    maximum: Half,
+    q: [u8; 128],
+}
+
+impl Block {
+    #[inline(always)]
+    fn step(&self) -> f32 {
+        (self.maximum.get() - self.minimum.get()) / 255.0
+    }
+}
+
+impl Coding<128> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 128]) {
+        scale_and_add(&self.q, self.step(), self.minimum.get(), values);
+    }
+
+    /// Both ends are rounded outwards, so that every value lies between them: they may be much closer to each other
+    /// than neighbouring float16 are.
+    #[inline(always)]
+    fn encode(values: &[f32; 128]) -> Self {
+        if !magnitude(values).is_finite() {
+            return Self { minimum: Half::NAN, maximum: Half::NAN, q: [0; 128] };
+        }
+        let (minimum, maximum) = (Half::below(smallest(values)), Half::above(largest(values)));
+        let mut block = Self { minimum, maximum, q: [0; 128] };
+        let (minimum, inverse) = (minimum.get(), inverse(block.step()));
+        for (q, value) in block.q.iter_mut().zip(values) {
+            *q = nearest_within((value - minimum) * inverse, 0.0, 255.0) as u8;
+        }
+        block
+    }
+}

@@ -1,0 +1,62 @@
+//! MXFP4: 32 elements in 17 bytes, by the specification of OCP's microscaling formats.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 | e: an exponent |
+//! | 1..17 | q: of element i in the lower half of byte 1 + i, of element 16 + i in the upper |
+//!
+//! x = 2^(e − 128) · table[q]: q are numbers of one sign bit, two of exponent and one of mantissa, here doubled. There
+//! is no negative zero, and no NaN among exponents either.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Coding;
+use super::bytes::{join, look_up, nibbles, scale};
+use super::search::fold;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    e: u8,
+    q: [u8; 16],
+}
+
+/// What q stand for, doubled.
+const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// 2^(e − 128), of which the first two are subnormal.
+#[inline(always)]
+fn power(e: u8) -> f32 {
+    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 })
+}
+
+/// The number nearest to `x`, ties to zero. NaN becomes zero.
+#[inline(always)]
+fn index(x: f32) -> u8 {
+    let mut index = 0;
+    for pair in TABLE[..8].windows(2) {
+        index += u8::from(x.abs() > f32::midpoint(f32::from(pair[0]), f32::from(pair[1])));
+    }
+    if x < 0.0 && index > 0 { index + 8 } else { index }
+}
+
+impl Coding<32> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 32]) {
+        for (q, values) in nibbles(&self.q).iter().zip(values.as_chunks_mut::<16>().0) {
+            scale(&look_up(&TABLE, q), power(self.e), values);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 32]) -> Self {
+        let magnitude = fold::<32, f32>(0.0, |i| values[i].abs(), f32::max);
+        // The largest number, 6, has an exponent of 2. The logarithm is rounded, as everybody's is: right below a power
+        // of two it is that of the power.
+        let e = (f64::from(magnitude).log2() as f32).floor() + 125.0;
+        let e = if magnitude > 0.0 { e as u8 } else { 0 };
+        let power = power(e);
+        let q = values.map(|value| index(value / power));
+        Self { e, q: join(&q[..16], &q[16..]) }
+    }
+}

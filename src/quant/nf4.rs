@@ -1,0 +1,85 @@
+//! NF4: 64 elements in 34 bytes.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..2 | float16 d |
+//! | 2..34 | q: of element 2i in the lower half of byte 2 + i, of element 2i + 1 in the upper |
+//!
+//! x = d · table[q]
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Coding;
+use super::bytes::Half;
+use super::search::{inverse, magnitude};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    d: Half,
+    q: [u8; 32],
+}
+
+/// Quantiles of the normal distribution, from QLoRA. Their last digits are those of a computation in float32.
+const TABLE: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// The values of both halves of each byte.
+const PAIRS: [[f32; 2]; 256] = {
+    let mut pairs = [[0.0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [TABLE[byte & 15], TABLE[byte >> 4]];
+        byte += 1;
+    }
+    pairs
+};
+
+/// The q whose entry is nearest to `x`.
+#[inline(always)]
+fn index(x: f32) -> u8 {
+    let mut index = 0;
+    for pair in TABLE.windows(2) {
+        index += u8::from(x > f32::midpoint(pair[0], pair[1]));
+    }
+    index
+}
+
+impl Coding<64> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 64]) {
+        let d = self.d.get();
+        for (values, q) in values.as_chunks_mut::<2>().0.iter_mut().zip(self.q) {
+            *values = PAIRS[usize::from(q)].map(|value| d * value);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 64]) -> Self {
+        let magnitude = magnitude(values);
+        let d = if magnitude.is_finite() { Half::nearest(magnitude) } else { Half::NAN };
+        let inverse = inverse(d.get());
+        let mut q = [0; 32];
+        for (q, values) in q.iter_mut().zip(values.as_chunks::<2>().0) {
+            let [low, high] = values.map(|value| index(value * inverse));
+            *q = low | high << 4;
+        }
+        Self { d, q }
+    }
+}

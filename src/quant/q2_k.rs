@@ -1,0 +1,58 @@
+//! Q2_K: 256 elements in 84 bytes, in 16 parts of 16.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..16 | a byte for each part: its s in the lower half, its t in the upper |
+//! | 16..80 | q, of two bits: of element 128h + 32j + i in byte 32h + i, from bit 2j on |
+//! | 80..82 | float16 d |
+//! | 82..84 | float16 m |
+//!
+//! x = (d · s) · q − m · t
+
+use bytemuck::{Pod, Zeroable, cast_ref};
+
+use super::Coding;
+use super::bytes::{Half, join, scale_and_add};
+use super::search::Ranges;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    scales: [u8; 16],
+    q: [[u8; 32]; 2],
+    d: Half,
+    m: Half,
+}
+
+/// The numbers of levels over which values are tried to reach.
+const SPANS: &[f32] = &[2.4, 2.6, 2.8, 2.9, 3.0, 3.1, 3.2, 3.3, 3.4, 3.5, 3.6, 3.7, 3.8, 4.0, 4.2];
+
+impl Coding<256> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 256]) {
+        let (d, m) = (self.d.get(), self.m.get());
+        for (part, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
+            let scales = self.scales[part];
+            let mut q = [0; 16];
+            for (i, q) in q.iter_mut().enumerate() {
+                *q = self.q[h][half * 16 + i] >> (2 * j) & 3;
+            }
+            scale_and_add(&q, d * f32::from(scales & 15), -(m * f32::from(scales >> 4)), values);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 256]) -> Self {
+        let parts: &[[f32; 16]; 16] = cast_ref(values);
+        let ranges = Ranges::fit(parts, 3.0, 15.0, SPANS);
+        let mut q = [[0; 32]; 2];
+        for (part, values) in parts.iter().enumerate() {
+            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
+            for (i, level) in ranges.levels(part, values, 3.0).into_iter().enumerate() {
+                q[h][half * 16 + i] |= level << (2 * j);
+            }
+        }
+        Self { scales: join(&ranges.multiples, &ranges.minima), q, d: ranges.unit, m: ranges.minimum }
+    }
+}

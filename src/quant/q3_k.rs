@@ -1,0 +1,82 @@
+//! Q3_K: 256 elements in 110 bytes, in 16 parts of 16.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..32 | the highest bit of each q: of element 32k + i in bit k of byte i |
+//! | 32..96 | the lower two bits of each q: of element 128h + 32j + i in byte 32 + 32h + i, from bit 2j on |
+//! | 96..104 | the lower four bits of each s: of part p in the lower half of byte 96 + p, of part 8 + p in the upper |
+//! | 104..108 | the upper two bits of each s: of part 4k + p in byte 104 + p, from bit 2k on |
+//! | 108..110 | float16 d |
+//!
+//! x = (d · (s − 32)) · (q − 4)
+
+use bytemuck::{Pod, Zeroable, cast_ref};
+
+use super::Coding;
+use super::bytes::{Half, join, nibbles, scale};
+use super::search::{Levels, Scales, nearest_within};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    high: [u8; 32],
+    low: [[u8; 32]; 2],
+    scales_low: [u8; 8],
+    scales_high: [u8; 4],
+    d: Half,
+}
+
+#[derive(Clone, Copy)]
+struct Eight;
+
+impl Levels for Eight {
+    const PEAKS: &'static [f32] =
+        &[-2.8, -3.0, -3.2, -3.4, -3.6, -3.8, -4.0, -4.2, -4.4, -4.6, -4.8, -5.0, -5.2, 2.6, 2.8, 3.0, 3.2, 3.4, 3.6];
+
+    #[inline(always)]
+    fn nearest(self, x: f32) -> f32 {
+        nearest_within(x, -4.0, 3.0)
+    }
+}
+
+impl Coding<256> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 256]) {
+        let d = self.d.get();
+        let [first, last] = nibbles(&self.scales_low);
+        for (part, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
+            let low = if part < 8 { first[part] } else { last[part - 8] };
+            let s = low | (self.scales_high[part % 4] >> (part / 4 * 2) & 3) << 4;
+            let mut q = [0; 16];
+            for (i, q) in q.iter_mut().enumerate() {
+                let low = (self.low[h][half * 16 + i] >> (2 * j) & 3).cast_signed();
+                let high = self.high[half * 16 + i] >> (part / 2) & 1;
+                *q = low - if high == 0 { 4 } else { 0 };
+            }
+            scale(&q, d * f32::from(s.cast_signed() - 32), values);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 256]) -> Self {
+        let parts: &[[f32; 16]; 16] = cast_ref(values);
+        let scales = Scales::fit(parts, 32.0, Eight);
+        let (mut high, mut low) = ([0; 32], [[0; 32]; 2]);
+        for (part, values) in parts.iter().enumerate() {
+            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
+            let inverse = scales.inverse(part);
+            for (i, value) in values.iter().enumerate() {
+                let q = (Eight.nearest(value * inverse) + 4.0) as u8;
+                low[h][half * 16 + i] |= (q & 3) << (2 * j);
+                high[half * 16 + i] |= (q >> 2) << (part / 2);
+            }
+        }
+        let s = scales.multiples.map(|s| (s + 32).cast_unsigned());
+        let mut scales_high = [0; 4];
+        for (part, s) in s.iter().enumerate() {
+            scales_high[part % 4] |= (s >> 4) << (part / 4 * 2);
+        }
+        Self { high, low, scales_low: join(&s[..8], &s[8..]), scales_high, d: scales.unit }
+    }
+}

@@ -1,0 +1,93 @@
+//! Q4_K: 256 elements in 144 bytes, in 8 parts of 32.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..2 | float16 d |
+//! | 2..4 | float16 m |
+//! | 4..16 | for each part s and t, of six bits: see [`Pairs`] |
+//! | 16..144 | q: of element 64k + i in the lower half of byte 16 + 32k + i, of element 64k + 32 + i in the upper |
+//!
+//! x = (d · s) · q − m · t
+
+use bytemuck::{Pod, Zeroable, cast_ref};
+
+use super::Coding;
+use super::bytes::{Half, join, nibbles, scale_and_add};
+use super::search::Ranges;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    d: Half,
+    m: Half,
+    pairs: Pairs,
+    q: [[u8; 32]; 4],
+}
+
+/// Two numbers s and t of six bits for each of eight parts.
+///
+/// | bytes | lower bits | upper bits |
+/// |---|---|---|
+/// | 0..4 | six: s of parts 0..4 | two: the upper ones of s of parts 4..8 |
+/// | 4..8 | six: t of parts 0..4 | two: the upper ones of t of parts 4..8 |
+/// | 8..12 | four: the lower ones of s of parts 4..8 | four: the lower ones of t of parts 4..8 |
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Pairs {
+    s: [u8; 4],
+    t: [u8; 4],
+    rest: [u8; 4],
+}
+
+impl Pairs {
+    #[inline(always)]
+    pub(super) fn unpack(self) -> ([u8; 8], [u8; 8]) {
+        let (mut s, mut t) = ([0; 8], [0; 8]);
+        for i in 0..4 {
+            s[i] = self.s[i] & 63;
+            t[i] = self.t[i] & 63;
+            s[4 + i] = self.rest[i] & 15 | self.s[i] >> 6 << 4;
+            t[4 + i] = self.rest[i] >> 4 | self.t[i] >> 6 << 4;
+        }
+        (s, t)
+    }
+
+    #[inline(always)]
+    pub(super) fn pack(s: &[u8; 8], t: &[u8; 8]) -> Self {
+        let mut pairs = Self { s: [0; 4], t: [0; 4], rest: join(&s[4..], &t[4..]) };
+        for i in 0..4 {
+            pairs.s[i] = s[i] | s[4 + i] >> 4 << 6;
+            pairs.t[i] = t[i] | t[4 + i] >> 4 << 6;
+        }
+        pairs
+    }
+}
+
+/// The numbers of levels over which values are tried to reach.
+const SPANS: &[f32] =
+    &[13.4, 13.6, 13.8, 14.0, 14.2, 14.4, 14.6, 14.8, 15.0, 15.2, 15.4, 15.6, 15.8, 16.0, 16.2, 16.4, 16.6, 16.8, 17.0];
+
+impl Coding<256> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 256]) {
+        let (d, m) = (self.d.get(), self.m.get());
+        let (s, t) = self.pairs.unpack();
+        for (part, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let q = &nibbles(&self.q[part / 2])[part % 2];
+            scale_and_add(q, d * f32::from(s[part]), -(m * f32::from(t[part])), values);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 256]) -> Self {
+        let parts: &[[f32; 32]; 8] = cast_ref(values);
+        let ranges = Ranges::fit(parts, 15.0, 63.0, SPANS);
+        let mut q = [[0; 32]; 4];
+        for (k, q) in q.iter_mut().enumerate() {
+            let levels = |part: usize| ranges.levels(part, &parts[part], 15.0);
+            *q = join(&levels(2 * k), &levels(2 * k + 1));
+        }
+        let pairs = Pairs::pack(&ranges.multiples, &ranges.minima);
+        Self { d: ranges.unit, m: ranges.minimum, pairs, q }
+    }
+}

@@ -1,0 +1,40 @@
+//! Q5_1: 32 elements in 24 bytes.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..2 | float16 d |
+//! | 2..4 | float16 m |
+//! | 4..8 | the highest bit of each q: of element i in bit i of these 32 |
+//! | 8..24 | the rest of q: of element i in the lower half of byte i, of element 16 + i in the upper |
+//!
+//! x = d · q + m
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Coding;
+use super::bytes::{Half, scale_and_add};
+use super::q5_0::{fives, split};
+use super::search::by_range;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    d: Half,
+    m: Half,
+    high: [u8; 4],
+    low: [u8; 16],
+}
+
+impl Coding<32> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 32]) {
+        scale_and_add(&fives(&self.low, self.high), self.d.get(), self.m.get(), values);
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 32]) -> Self {
+        let (d, m, q) = by_range(values, 31);
+        let (low, high) = split(&q);
+        Self { d, m, high, low }
+    }
+}

@@ -1,0 +1,62 @@
+//! Q5_K: 256 elements in 176 bytes, in 8 parts of 32.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..2 | float16 d |
+//! | 2..4 | float16 m |
+//! | 4..16 | for each part s and t, of six bits: see [`Pairs`] |
+//! | 16..48 | the highest bit of each q: of element 32k + i in bit k of byte 16 + i |
+//! | 48..176 | the rest of q: of element 64k + i in the lower half of byte 48 + 32k + i, of 64k + 32 + i in the upper |
+//!
+//! x = (d · s) · q − m · t
+
+use bytemuck::{Pod, Zeroable, cast_ref};
+
+use super::Coding;
+use super::bytes::{Half, join, nibbles, scale_and_add};
+use super::q4_k::Pairs;
+use super::search::Ranges;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    d: Half,
+    m: Half,
+    pairs: Pairs,
+    high: [u8; 32],
+    low: [[u8; 32]; 4],
+}
+
+/// The numbers of levels over which values are tried to reach.
+const SPANS: &[f32] = &[29.0, 29.4, 29.8, 30.2, 30.6, 31.0, 31.4, 31.8, 32.2, 32.6, 33.0];
+
+impl Coding<256> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 256]) {
+        let (d, m) = (self.d.get(), self.m.get());
+        let (s, t) = self.pairs.unpack();
+        for (part, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let mut q = nibbles(&self.low[part / 2])[part % 2];
+            for (q, high) in q.iter_mut().zip(self.high) {
+                *q |= (high >> part & 1) << 4;
+            }
+            scale_and_add(&q, d * f32::from(s[part]), -(m * f32::from(t[part])), values);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 256]) -> Self {
+        let parts: &[[f32; 32]; 8] = cast_ref(values);
+        let ranges = Ranges::fit(parts, 31.0, 63.0, SPANS);
+        let (mut high, mut low) = ([0; 32], [[0; 32]; 4]);
+        for (k, low) in low.iter_mut().enumerate() {
+            let levels = [2 * k, 2 * k + 1].map(|part| ranges.levels(part, &parts[part], 31.0));
+            *low = join(&levels[0], &levels[1]);
+            for (i, high) in high.iter_mut().enumerate() {
+                *high |= (levels[0][i] >> 4 | levels[1][i] >> 4 << 1) << (2 * k);
+            }
+        }
+        let pairs = Pairs::pack(&ranges.multiples, &ranges.minima);
+        Self { d: ranges.unit, m: ranges.minimum, pairs, high, low }
+    }
+}

@@ -1,0 +1,71 @@
+//! Q6_K: 256 elements in 210 bytes, in 16 parts of 16.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..128 | the lower four bits of q: of element 128h + 32j + i for j < 2 in the lower half of byte 64h + 32j + i, of element 128h + 64 + 32j + i in the upper |
+//! | 128..192 | the upper two bits of q: of element 128h + 32j + i in byte 128 + 32h + i, from bit 2j on |
+//! | 192..208 | an int8 s for each part |
+//! | 208..210 | float16 d |
+//!
+//! x = (d · s) · (q − 32)
+
+use bytemuck::{Pod, Zeroable, cast_ref};
+
+use super::Coding;
+use super::bytes::{Half, scale};
+use super::search::{Levels, Scales, nearest_within};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    low: [[[u8; 32]; 2]; 2],
+    high: [[u8; 32]; 2],
+    scales: [i8; 16],
+    d: Half,
+}
+
+#[derive(Clone, Copy)]
+struct SixtyFour;
+
+impl Levels for SixtyFour {
+    const PEAKS: &'static [f32] = &[-30.4, -30.8, -31.2, -31.6, -32.0, -32.4, -32.8, -33.2, -33.6];
+
+    #[inline(always)]
+    fn nearest(self, x: f32) -> f32 {
+        nearest_within(x, -32.0, 31.0)
+    }
+}
+
+impl Coding<256> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 256]) {
+        let d = self.d.get();
+        for (part, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
+            let mut q = [0; 16];
+            for (i, q) in q.iter_mut().enumerate() {
+                let low = self.low[h][j % 2][half * 16 + i] >> (j / 2 * 4) & 15;
+                let high = self.high[h][half * 16 + i] >> (2 * j) & 3;
+                *q = (low | high << 4).cast_signed() - 32;
+            }
+            scale(&q, d * f32::from(self.scales[part]), values);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 256]) -> Self {
+        let parts: &[[f32; 16]; 16] = cast_ref(values);
+        let scales = Scales::fit(parts, 128.0, SixtyFour);
+        let (mut low, mut high) = ([[[0; 32]; 2]; 2], [[0; 32]; 2]);
+        for (part, values) in parts.iter().enumerate() {
+            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
+            let inverse = scales.inverse(part);
+            for (i, value) in values.iter().enumerate() {
+                let q = (SixtyFour.nearest(value * inverse) + 32.0) as u8;
+                low[h][j % 2][half * 16 + i] |= (q & 15) << (j / 2 * 4);
+                high[h][half * 16 + i] |= (q >> 4) << (2 * j);
+            }
+        }
+        Self { low, high, scales: scales.multiples, d: scales.unit }
+    }
+}

@@ -1,0 +1,47 @@
+//! TQ2_0: 256 elements of −1, 0 and 1 in 66 bytes.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..64 | q, of two bits: of element 128h + 32j + i in byte 32h + i, from bit 2j on |
+//! | 64..66 | float16 d |
+//!
+//! x = d · (q − 1)
+
+use bytemuck::{Pod, Zeroable};
+
+use super::Coding;
+use super::bytes::{Half, scale};
+use super::search::by_magnitude;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Block {
+    q: [[u8; 32]; 2],
+    d: Half,
+}
+
+impl Coding<256> for Block {
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 256]) {
+        let d = self.d.get();
+        for (part, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let mut q = [0; 32];
+            for (q, byte) in q.iter_mut().zip(self.q[part / 4]) {
+                *q = (byte >> (part % 4 * 2) & 3).cast_signed() - 1;
+            }
+            scale(&q, d, values);
+        }
+    }
+
+    #[inline(always)]
+    fn encode(values: &[f32; 256]) -> Self {
+        let (d, levels) = by_magnitude(values, 1);
+        let mut q = [[0; 32]; 2];
+        for (part, levels) in levels.as_chunks::<32>().0.iter().enumerate() {
+            for (q, level) in q[part / 4].iter_mut().zip(levels) {
+                *q |= (level + 1).cast_unsigned() << (part % 4 * 2);
+            }
+        }
+        Self { q, d }
+    }
+}
