@@ -72,28 +72,53 @@ pub(super) fn join<const N: usize>(lower: &[u8], upper: &[u8]) -> [u8; N] {
     bytes
 }
 
+/// Values of elements. Several are made before they are stored: compilers make vectors of that, while they take single
+/// stores for ones that might change what is loaded next.
+#[inline(always)]
+fn each<T: Copy>(q: &[T], values: &mut [f32], value: impl Fn(T) -> f32) {
+    for (values, q) in values.as_chunks_mut::<16>().0.iter_mut().zip(q.as_chunks::<16>().0) {
+        let mut all = [0.0; 16];
+        for (one, &q) in all.iter_mut().zip(q) {
+            *one = value(q);
+        }
+        *values = all;
+    }
+}
+
 /// `scale · q`
 #[inline(always)]
 pub(super) fn scale<T: Copy + Into<f32>>(q: &[T], scale: f32, values: &mut [f32]) {
-    for (value, &q) in values.iter_mut().zip(q) {
-        *value = scale * q.into();
-    }
+    each(q, values, |q| scale * q.into());
 }
 
 /// `scale · q + offset`, rounded twice.
 #[inline(always)]
 pub(super) fn scale_and_add<T: Copy + Into<f32>>(q: &[T], scale: f32, offset: f32, values: &mut [f32]) {
-    for (value, &q) in values.iter_mut().zip(q) {
-        *value = scale * q.into() + offset;
-    }
+    each(q, values, |q| scale * q.into() + offset);
 }
 
-/// Entries of a table, without memory: each bit chooses between halves of what is left of the table.
+/// So many bits of each byte, from one on.
+#[inline(always)]
+pub(super) fn bits<const N: usize>(bytes: &[u8; N], from: usize, count: usize) -> [u8; N] {
+    let mut all = [0; N];
+    for (bits, byte) in all.iter_mut().zip(bytes) {
+        *bits = byte >> from & ((1 << count) - 1);
+    }
+    all
+}
+
+/// Entries of a table, found without memory: each bit chooses between halves of what is left of the table.
 #[inline(always)]
 pub(super) fn look_up<const N: usize>(table: &[i8; 16], q: &[u8; N]) -> [i8; N] {
     let mut entries = [0; N];
-    for (entry, q) in entries.iter_mut().zip(q) {
-        *entry = table[usize::from(*q)];
+    for (entry, &q) in entries.iter_mut().zip(q) {
+        let mut left = *table;
+        for bit in 0..4 {
+            for i in 0..8 >> bit {
+                left[i] = left[2 * i + usize::from(q >> bit & 1)];
+            }
+        }
+        *entry = left[0];
     }
     entries
 }

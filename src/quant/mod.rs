@@ -7,6 +7,7 @@ mod bytes;
 mod search;
 
 use std::fmt;
+use std::hint::black_box;
 
 use bytemuck::Pod;
 
@@ -128,7 +129,8 @@ fn decode<B: Coding<N>, const N: usize>(level: Level, blocks: &[u8], values: &mu
         #[inline(always)]
         fn run<V: Simd>(self) {
             for (block, values) in self.0.iter().zip(self.1) {
-                block.decode(values);
+                // Otherwise compilers make vectors of the same byte of several blocks.
+                black_box(block).decode(values);
             }
         }
     }

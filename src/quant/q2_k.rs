@@ -12,7 +12,7 @@
 use bytemuck::{Pod, Zeroable, cast_ref};
 
 use super::Coding;
-use super::bytes::{Half, join, scale_and_add};
+use super::bytes::{Half, bits, join, scale_and_add};
 use super::search::Ranges;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -31,14 +31,13 @@ impl Coding<256> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 256]) {
         let (d, m) = (self.d.get(), self.m.get());
-        for (part, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
-            let scales = self.scales[part];
-            let mut q = [0; 16];
-            for (i, q) in q.iter_mut().enumerate() {
-                *q = self.q[h][half * 16 + i] >> (2 * j) & 3;
+        for (row, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let q = bits(&self.q[row / 4], row % 4 * 2, 2);
+            for (half, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let scales = self.scales[2 * row + half];
+                let (d, m) = (d * f32::from(scales & 15), m * f32::from(scales >> 4));
+                scale_and_add(&q[16 * half..][..16], d, -m, values);
             }
-            scale_and_add(&q, d * f32::from(scales & 15), -(m * f32::from(scales >> 4)), values);
         }
     }
 

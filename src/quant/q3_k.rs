@@ -13,7 +13,7 @@
 use bytemuck::{Pod, Zeroable, cast_ref};
 
 use super::Coding;
-use super::bytes::{Half, join, nibbles, scale};
+use super::bytes::{Half, bits, join, scale};
 use super::search::{Levels, Scales, nearest_within};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -43,18 +43,18 @@ impl Coding<256> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 256]) {
         let d = self.d.get();
-        let [first, last] = nibbles(&self.scales_low);
-        for (part, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
-            let low = if part < 8 { first[part] } else { last[part - 8] };
-            let s = low | (self.scales_high[part % 4] >> (part / 4 * 2) & 3) << 4;
-            let mut q = [0; 16];
-            for (i, q) in q.iter_mut().enumerate() {
-                let low = (self.low[h][half * 16 + i] >> (2 * j) & 3).cast_signed();
-                let high = self.high[half * 16 + i] >> (part / 2) & 1;
-                *q = low - if high == 0 { 4 } else { 0 };
+        for (row, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let mut q = bits(&self.low[row / 4], row % 4 * 2, 2);
+            for (q, high) in q.iter_mut().zip(bits(&self.high, row, 1)) {
+                *q |= high << 2;
             }
-            scale(&q, d * f32::from(s.cast_signed() - 32), values);
+            let q = q.map(|q| q.cast_signed() - 4);
+            for (half, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let part = 2 * row + half;
+                let low = self.scales_low[part % 8] >> (part / 8 * 4) & 15;
+                let high = self.scales_high[part % 4] >> (part / 4 * 2) & 3;
+                scale(&q[16 * half..][..16], d * f32::from((low | high << 4).cast_signed() - 32), values);
+            }
         }
     }
 

@@ -12,7 +12,7 @@
 use bytemuck::{Pod, Zeroable, cast_ref};
 
 use super::Coding;
-use super::bytes::{Half, join, nibbles, scale_and_add};
+use super::bytes::{Half, bits, join, scale_and_add};
 use super::search::Ranges;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -73,8 +73,8 @@ impl Coding<256> for Block {
         let (d, m) = (self.d.get(), self.m.get());
         let (s, t) = self.pairs.unpack();
         for (part, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            let q = &nibbles(&self.q[part / 2])[part % 2];
-            scale_and_add(q, d * f32::from(s[part]), -(m * f32::from(t[part])), values);
+            let q = bits(&self.q[part / 2], part % 2 * 4, 4);
+            scale_and_add(&q, d * f32::from(s[part]), -(m * f32::from(t[part])), values);
         }
     }
 

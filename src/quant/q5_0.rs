@@ -27,12 +27,20 @@ pub(super) struct Block {
 pub(super) fn fives(low: &[u8; 16], high: [u8; 4]) -> [u8; 32] {
     let mut q = [0; 32];
     for ((q, low), high) in q.as_chunks_mut::<16>().0.iter_mut().zip(nibbles(low)).zip(high.as_chunks::<2>().0) {
-        // One byte for each element has the bit of its own among eight.
+        let high = [spread(high[0]), spread(high[1])];
         for (i, (q, low)) in q.iter_mut().zip(low).enumerate() {
-            *q = if high[i / 8] & 1 << (i % 8) != 0 { low + 16 } else { low };
+            *q = low | high[i / 8][i % 8];
         }
     }
     q
+}
+
+/// Bytes of 16 or 0 for the bits of one.
+#[inline(always)]
+fn spread(bits: u8) -> [u8; 8] {
+    // Each of eight copies keeps one bit, which is carried to its top by a sum that never carries into the next.
+    let own = u64::from(bits) * 0x0101_0101_0101_0101 & 0x8040_2010_0804_0201;
+    ((own + 0x7f7f_7f7f_7f7f_7f7f & 0x8080_8080_8080_8080) >> 3).to_le_bytes()
 }
 
 /// As they lie in a block: the lower four bits of each element, and the highest.

@@ -13,7 +13,7 @@
 use bytemuck::{Pod, Zeroable, cast_ref};
 
 use super::Coding;
-use super::bytes::{Half, join, nibbles, scale_and_add};
+use super::bytes::{Half, bits, join, scale_and_add};
 use super::q4_k::Pairs;
 use super::search::Ranges;
 
@@ -36,9 +36,9 @@ impl Coding<256> for Block {
         let (d, m) = (self.d.get(), self.m.get());
         let (s, t) = self.pairs.unpack();
         for (part, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            let mut q = nibbles(&self.low[part / 2])[part % 2];
-            for (q, high) in q.iter_mut().zip(self.high) {
-                *q |= (high >> part & 1) << 4;
+            let mut q = bits(&self.low[part / 2], part % 2 * 4, 4);
+            for (q, high) in q.iter_mut().zip(bits(&self.high, part, 1)) {
+                *q |= high << 4;
             }
             scale_and_add(&q, d * f32::from(s[part]), -(m * f32::from(t[part])), values);
         }

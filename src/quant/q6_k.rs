@@ -12,7 +12,7 @@
 use bytemuck::{Pod, Zeroable, cast_ref};
 
 use super::Coding;
-use super::bytes::{Half, scale};
+use super::bytes::{Half, bits, scale};
 use super::search::{Levels, Scales, nearest_within};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -40,15 +40,16 @@ impl Coding<256> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 256]) {
         let d = self.d.get();
-        for (part, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let (h, j, half) = (part / 8, part / 2 % 4, part % 2);
-            let mut q = [0; 16];
-            for (i, q) in q.iter_mut().enumerate() {
-                let low = self.low[h][j % 2][half * 16 + i] >> (j / 2 * 4) & 15;
-                let high = self.high[h][half * 16 + i] >> (2 * j) & 3;
-                *q = (low | high << 4).cast_signed() - 32;
+        for (row, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let (h, j) = (row / 4, row % 4);
+            let mut q = bits(&self.low[h][j % 2], j / 2 * 4, 4);
+            for (q, high) in q.iter_mut().zip(bits(&self.high[h], 2 * j, 2)) {
+                *q |= high << 4;
             }
-            scale(&q, d * f32::from(self.scales[part]), values);
+            let q = q.map(|q| q.cast_signed() - 32);
+            for (half, values) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                scale(&q[16 * half..][..16], d * f32::from(self.scales[2 * row + half]), values);
+            }
         }
     }
 

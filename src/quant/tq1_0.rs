@@ -25,18 +25,15 @@ pub(super) struct Block {
     d: Half,
 }
 
-/// Decodes elements of which so many bytes have a digit each, one digit behind the other.
+/// Takes a digit off each byte.
 #[inline(always)]
-fn unpack<const N: usize>(bytes: &[u8; N], d: f32, values: &mut [f32]) {
-    let mut bytes = *bytes;
-    for values in values.chunks_exact_mut(N) {
-        let mut q = [0; N];
-        for (q, byte) in q.iter_mut().zip(&mut bytes) {
-            *q = (u16::from(*byte) * 3 >> 8) as i8 - 1;
-            *byte = byte.wrapping_mul(3);
-        }
-        scale(&q, d, values);
+fn take<const N: usize>(bytes: &mut [u8; N]) -> [i8; N] {
+    let mut q = [0; N];
+    for (q, byte) in q.iter_mut().zip(bytes) {
+        *q = (u16::from(*byte) * 3 >> 8) as i8 - 1;
+        *byte = byte.wrapping_mul(3);
     }
+    q
 }
 
 /// The way back, for levels of −1, 0 and 1.
@@ -59,9 +56,17 @@ impl Coding<256> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 256]) {
         let d = self.d.get();
-        unpack(&self.fives, d, &mut values[..160]);
-        unpack(&self.more_fives, d, &mut values[160..240]);
-        unpack(&self.fours, d, &mut values[240..]);
+        let Self { mut fives, mut more_fives, mut fours, .. } = *self;
+        let (first, rest) = values.split_at_mut(160);
+        for values in first.as_chunks_mut::<32>().0 {
+            scale(&take(&mut fives), d, values);
+        }
+        let (middle, last) = rest.split_at_mut(80);
+        for values in middle.as_chunks_mut::<16>().0 {
+            scale(&take(&mut more_fives), d, values);
+        }
+        let digits: [[i8; 4]; 4] = [(); 4].map(|()| take(&mut fours));
+        scale(digits.as_flattened(), d, last);
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Coding;
-use super::bytes::{Half, scale};
+use super::bytes::{Half, bits, scale};
 use super::search::by_magnitude;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -24,11 +24,8 @@ impl Coding<256> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 256]) {
         let d = self.d.get();
-        for (part, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            let mut q = [0; 32];
-            for (q, byte) in q.iter_mut().zip(self.q[part / 4]) {
-                *q = (byte >> (part % 4 * 2) & 3).cast_signed() - 1;
-            }
+        for (row, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let q = bits(&self.q[row / 4], row % 4 * 2, 2).map(|q| q.cast_signed() - 1);
             scale(&q, d, values);
         }
     }
