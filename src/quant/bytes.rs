@@ -107,18 +107,25 @@ pub(super) fn bits<const N: usize>(bytes: &[u8; N], from: usize, count: usize) -
     all
 }
 
-/// Entries of a table, found without memory: each bit chooses between halves of what is left of the table.
-#[inline(always)]
-pub(super) fn look_up<const N: usize>(table: &[i8; 16], q: &[u8; N]) -> [i8; N] {
-    let mut entries = [0; N];
-    for (entry, &q) in entries.iter_mut().zip(q) {
-        let mut left = *table;
-        for bit in 0..4 {
-            for i in 0..8 >> bit {
-                left[i] = left[2 * i + usize::from(q >> bit & 1)];
-            }
-        }
-        *entry = left[0];
+/// The entries of a table for both halves of every byte: the lower one's in the lower half.
+pub(super) const fn pairs(table: [i8; 16]) -> [[i8; 2]; 256] {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [table[byte % 16], table[byte / 16]];
+        byte += 1;
     }
-    entries
+    pairs
+}
+
+/// The entries for the lower halves of bytes, and for the upper ones.
+#[inline(always)]
+pub(super) fn look_up(pairs: &[[i8; 2]; 256], bytes: &[u8; 16]) -> [[i8; 16]; 2] {
+    let mut halves = [[0; 16]; 2];
+    for (i, byte) in bytes.iter().enumerate() {
+        let pair = pairs[usize::from(*byte)];
+        halves[0][i] = pair[0];
+        halves[1][i] = pair[1];
+    }
+    halves
 }

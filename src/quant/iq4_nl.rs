@@ -10,7 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Coding;
-use super::bytes::{Half, join, look_up, nibbles, scale};
+use super::bytes::{Half, join, look_up, pairs, scale};
 use super::search::{Levels, fit_scale, inverse, magnitude};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -21,7 +21,9 @@ pub(super) struct Block {
 }
 
 /// What q stand for: close to each other around zero, where most weights are.
-pub(super) const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+pub(super) static PAIRS: [[i8; 2]; 256] = pairs(TABLE);
 
 #[derive(Clone, Copy)]
 pub(super) struct Table;
@@ -58,8 +60,8 @@ impl Levels for Table {
 impl Coding<32> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 32]) {
-        for (q, values) in nibbles(&self.q).iter().zip(values.as_chunks_mut::<16>().0) {
-            scale(&look_up(&TABLE, q), self.d.get(), values);
+        for (q, values) in look_up(&PAIRS, &self.q).iter().zip(values.as_chunks_mut::<16>().0) {
+            scale(q, self.d.get(), values);
         }
     }
 

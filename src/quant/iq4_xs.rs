@@ -12,8 +12,8 @@
 use bytemuck::{Pod, Zeroable, cast_ref};
 
 use super::Coding;
-use super::bytes::{Half, join, look_up, nibbles, scale};
-use super::iq4_nl::{TABLE, Table};
+use super::bytes::{Half, join, look_up, scale};
+use super::iq4_nl::{PAIRS, Table};
 use super::search::Scales;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -34,8 +34,8 @@ impl Coding<256> for Block {
             let low = self.scales_low[part / 2] >> (part % 2 * 4) & 15;
             let high = (scales_high >> (2 * part) & 3) as u8;
             let d = d * f32::from((low | high << 4).cast_signed() - 32);
-            for (q, values) in nibbles(&self.q[part]).iter().zip(values.as_chunks_mut::<16>().0) {
-                scale(&look_up(&TABLE, q), d, values);
+            for (q, values) in look_up(&PAIRS, &self.q[part]).iter().zip(values.as_chunks_mut::<16>().0) {
+                scale(q, d, values);
             }
         }
     }

@@ -11,7 +11,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Coding;
-use super::bytes::{join, look_up, nibbles, scale};
+use super::bytes::{join, look_up, pairs, scale};
 use super::search::fold;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -23,6 +23,8 @@ pub(super) struct Block {
 
 /// What q stand for, doubled.
 const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+static PAIRS: [[i8; 2]; 256] = pairs(TABLE);
 
 /// 2^(e − 128), of which the first two are subnormal.
 #[inline(always)]
@@ -43,8 +45,8 @@ fn index(x: f32) -> u8 {
 impl Coding<32> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 32]) {
-        for (q, values) in nibbles(&self.q).iter().zip(values.as_chunks_mut::<16>().0) {
-            scale(&look_up(&TABLE, q), power(self.e), values);
+        for (q, values) in look_up(&PAIRS, &self.q).iter().zip(values.as_chunks_mut::<16>().0) {
+            scale(q, power(self.e), values);
         }
     }
 

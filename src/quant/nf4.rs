@@ -7,7 +7,7 @@
 //!
 //! x = d · table[q]
 
-use bytemuck::{Pod, Zeroable, cast};
+use bytemuck::{Pod, Zeroable};
 
 use super::Coding;
 use super::bytes::Half;
@@ -65,8 +65,8 @@ impl Coding<64> for Block {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 64]) {
         let d = self.d.get();
-        for (values, q) in values.as_chunks_mut::<8>().0.iter_mut().zip(self.q.as_chunks::<4>().0) {
-            *values = cast(q.map(|q| PAIRS[usize::from(q)].map(|value| d * value)));
+        for (values, q) in values.as_chunks_mut::<2>().0.iter_mut().zip(self.q) {
+            *values = PAIRS[usize::from(q)].map(|value| d * value);
         }
     }
 

@@ -26,21 +26,13 @@ pub(super) struct Block {
 #[inline(always)]
 pub(super) fn fives(low: &[u8; 16], high: [u8; 4]) -> [u8; 32] {
     let mut q = [0; 32];
-    for ((q, low), high) in q.as_chunks_mut::<16>().0.iter_mut().zip(nibbles(low)).zip(high.as_chunks::<2>().0) {
-        let high = [spread(high[0]), spread(high[1])];
+    for (half, (q, low)) in q.as_chunks_mut::<16>().0.iter_mut().zip(nibbles(low)).enumerate() {
         for (i, (q, low)) in q.iter_mut().zip(low).enumerate() {
-            *q = low | high[i / 8][i % 8];
+            // Each byte has those of its eight at hand, and keeps its own.
+            *q = if high[2 * half + i / 8] & 1 << (i % 8) == 0 { low } else { low + 16 };
         }
     }
     q
-}
-
-/// Bytes of 16 or 0 for the bits of one.
-#[inline(always)]
-fn spread(bits: u8) -> [u8; 8] {
-    // Each of eight copies keeps one bit, which is carried to its top by a sum that never carries into the next.
-    let own = u64::from(bits) * 0x0101_0101_0101_0101 & 0x8040_2010_0804_0201;
-    ((own + 0x7f7f_7f7f_7f7f_7f7f & 0x8080_8080_8080_8080) >> 3).to_le_bytes()
 }
 
 /// As they lie in a block: the lower four bits of each element, and the highest.
