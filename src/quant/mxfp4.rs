@@ -52,7 +52,7 @@ impl Coding<32> for Block {
 
     #[inline(always)]
     fn encode(values: &[f32; 32]) -> Self {
-        let magnitude = fold::<32, f32>(0.0, |i| values[i].abs(), f32::max);
+        let magnitude = fold::<32>(0.0, |i| values[i].abs(), f32::max);
         // The largest number, 6, has an exponent of 2. The logarithm is rounded, as everybody's is: right below a power
         // of two it is that of the power.
         let e = (f64::from(magnitude).log2() as f32).floor() + 125.0;

@@ -32,7 +32,7 @@ pub(super) fn inverse(x: f32) -> f32 {
 
 /// Combines terms in eight lanes, which compilers make vectors of, in an order that no level changes.
 #[inline(always)]
-pub(super) fn fold<const N: usize, T: Copy>(first: T, term: impl Fn(usize) -> T, combine: impl Fn(T, T) -> T) -> T {
+pub(super) fn fold<const N: usize>(first: f32, term: impl Fn(usize) -> f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [first; 8];
     for start in (0..N).step_by(8) {
         for (lane, value) in lanes.iter_mut().enumerate() {
@@ -43,33 +43,36 @@ pub(super) fn fold<const N: usize, T: Copy>(first: T, term: impl Fn(usize) -> T,
     combine(combine(combine(a, e), combine(c, g)), combine(combine(b, f), combine(d, h)))
 }
 
-/// Sums of terms.
+/// Several sums of terms, each as [`fold`] has it.
 #[inline(always)]
 fn sums<const N: usize, const K: usize>(term: impl Fn(usize) -> [f32; K]) -> [f32; K] {
-    fold::<N, _>([0.0; K], term, |mut sums, terms| {
-        for (sum, term) in sums.iter_mut().zip(terms) {
-            *sum += term;
+    let mut lanes = [[0.0; 8]; K];
+    for start in (0..N).step_by(8) {
+        for lane in 0..8 {
+            for (sum, term) in lanes.iter_mut().zip(term(start + lane)) {
+                sum[lane] += term;
+            }
         }
-        sums
-    })
+    }
+    lanes.map(|lanes| fold::<8>(0.0, |lane| lanes[lane], |a, b| a + b))
 }
 
 /// The largest value; NaN if there is one.
 #[inline(always)]
 pub(super) fn largest<const N: usize>(values: &[f32; N]) -> f32 {
-    fold::<N, _>(f32::NEG_INFINITY, |i| values[i], |a, b| if a > b || a.is_nan() { a } else { b })
+    fold::<N>(f32::NEG_INFINITY, |i| values[i], |a, b| if a > b || a.is_nan() { a } else { b })
 }
 
 /// The smallest value; NaN if there is one.
 #[inline(always)]
 pub(super) fn smallest<const N: usize>(values: &[f32; N]) -> f32 {
-    fold::<N, _>(f32::INFINITY, |i| values[i], |a, b| if a < b || a.is_nan() { a } else { b })
+    fold::<N>(f32::INFINITY, |i| values[i], |a, b| if a < b || a.is_nan() { a } else { b })
 }
 
 /// The largest magnitude; NaN if there is one.
 #[inline(always)]
 pub(super) fn magnitude<const N: usize>(values: &[f32; N]) -> f32 {
-    fold::<N, _>(0.0, |i| values[i].abs(), |a: f32, b| if a > b || a.is_nan() { a } else { b })
+    fold::<N>(0.0, |i| values[i].abs(), |a: f32, b| if a > b || a.is_nan() { a } else { b })
 }
 
 /// The first value of the largest magnitude, with its sign; NaN if there is one.
