@@ -51,3 +51,24 @@ impl Coding<128> for Block {
         block
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 132];
+        block[0..6].copy_from_slice(&[0, 0xbc, 0xf0, 0x5b, 0, 0xff]);
+        block[131] = 3;
+        check("int8", &block, &[(0, -1.0), (1, 254.0), (2, -1.0), (127, 2.0)]);
+    }
+
+    /// Float16 has no numbers between 1000 and 1000.5.
+    #[test]
+    fn keeps_what_lies_between_two_ends() {
+        let mut block = [153; 132];
+        block[..4].copy_from_slice(&[0xd0, 0x63, 0xd1, 0x63]);
+        assert_eq!(encoded("int8", &[1000.3; 128]), block);
+    }
+}

@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::Coding;
 use super::bytes::{Half, join, look_up, pairs, scale};
-use super::search::{Levels, fit_scale, inverse, magnitude};
+use super::search::{Levels, fit_scale, inverse, is_moderate};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -67,12 +67,25 @@ impl Coding<32> for Block {
 
     #[inline(always)]
     fn encode(values: &[f32; 32]) -> Self {
-        if !magnitude(values).is_finite() {
+        if !is_moderate(values) {
             return Self { d: Half::NAN, q: [0; 16] };
         }
         let d = Half::nearest(fit_scale(values, Table));
         let inverse = inverse(d.get());
         let q = values.map(|value| Table::index(value * inverse));
         Self { d, q: join(&q[..16], &q[16..]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 18];
+        block[0..3].copy_from_slice(&[0, 0x40, 0xf0]);
+        block[17] = 0x87;
+        check("iq4_nl", &block, &[(0, -254.0), (1, -254.0), (16, 226.0), (15, -20.0), (31, 2.0)]);
     }
 }

@@ -56,3 +56,18 @@ impl Coding<256> for Block {
         Self { d: scales.unit, scales_high: scales_high.to_le_bytes(), scales_low, q }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 136];
+        block[0..5].copy_from_slice(&[0, 0x3c, 2, 0xc0, 1]);
+        block[7] = 0xf0;
+        block[8] = 0x98;
+        block[135] = 0x50;
+        check("iq4_xs", &block, &[(0, 1.0), (1, -127.0), (16, 13.0), (32, 4064.0), (239, -3937.0), (255, -1085.0)]);
+    }
+}

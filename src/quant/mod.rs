@@ -13,7 +13,7 @@ use bytemuck::Pod;
 
 use crate::cpu::simd::{Kernel, Level, Simd};
 
-/// A format of quantised weights: blocks of so many elements in so many bytes, one behind the other along the last axis.
+/// A format of quantised weights: blocks of so many elements in so many bytes, one after another along the last axis.
 pub struct Format {
     pub name: &'static str,
     /// Of a block.
@@ -90,7 +90,7 @@ impl Format {
 
     /// The blocks that come close to `values`: the same at every level, which has to be one that the machine has.
     ///
-    /// A block with an infinity or NaN in it decodes to no number at all, wherever the format has scales that can say so.
+    /// A block with an infinity or NaN in it decodes to no finite number, if the format has scales that can say so.
     pub fn encode(&self, level: Level, values: &[f32], blocks: &mut [u8]) {
         debug_assert_eq!(values.len() % self.elements, 0);
         debug_assert_eq!(values.len() / self.elements * self.bytes, blocks.len());
@@ -153,4 +153,152 @@ fn encode<B: Coding<N>, const N: usize>(level: Level, values: &[f32], blocks: &m
     }
 
     level.run(Encode(values.as_chunks().0, bytemuck::cast_slice_mut::<_, B>(blocks)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What blocks decode to, at every level.
+    pub(super) fn decoded(name: &str, blocks: &[u8]) -> Vec<f32> {
+        let format = Format::find(name).unwrap();
+        assert_eq!(blocks.len() % format.bytes, 0);
+        alike(|level| {
+            let mut values = vec![f32::NAN; blocks.len() / format.bytes * format.elements];
+            format.decode(level, blocks, &mut values);
+            values
+        })
+    }
+
+    /// The blocks that values become, at every level.
+    pub(super) fn encoded(name: &str, values: &[f32]) -> Vec<u8> {
+        let format = Format::find(name).unwrap();
+        assert_eq!(values.len() % format.elements, 0);
+        alike(|level| {
+            let mut blocks = vec![0xaa; values.len() / format.elements * format.bytes];
+            format.encode(level, values, &mut blocks);
+            blocks
+        })
+    }
+
+    /// Checks some elements of a block.
+    pub(super) fn check(name: &str, block: &[u8], elements: &[(usize, f32)]) {
+        let decoded = decoded(name, block);
+        for &(i, value) in elements {
+            assert_eq!(decoded[i], value, "element {i}");
+        }
+    }
+
+    fn alike<T: PartialEq + fmt::Debug>(run: impl Fn(Level) -> Vec<T>) -> Vec<T> {
+        let first = run(Level::Scalar);
+        for level in Level::available() {
+            // NaN is unlike itself.
+            assert_eq!(format!("{:?}", run(level)), format!("{first:?}"), "{level:?}");
+        }
+        first
+    }
+
+    /// Numbers of the normal distribution, nearly: sums of evenly distributed ones.
+    fn normal(count: usize) -> Vec<f32> {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 16_777_216.0 - 0.5
+        };
+        (0..count).map(|_| (0..12).map(|_| next()).sum()).collect()
+    }
+
+    /// Relative, by root mean squares.
+    fn error(values: &[f32], decoded: &[f32]) -> f32 {
+        let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>();
+        let errors = squares(&mut values.iter().zip(decoded).map(|(x, y)| x - y));
+        (errors / squares(&mut values.iter().copied())).sqrt()
+    }
+
+    #[test]
+    fn is_found() {
+        for format in Format::ALL {
+            assert_eq!(Format::find(format.name), Some(format));
+            if let Some(number) = format.gguf {
+                assert_eq!(Format::of_gguf(number), Some(format));
+            }
+        }
+        assert_eq!(Format::find("q4"), None);
+        assert_eq!(Format::of_gguf(0), None);
+    }
+
+    #[test]
+    fn errors_are_small() {
+        let most = [
+            ("q8_0", 0.0055),
+            ("q4_0", 0.087),
+            ("q4_1", 0.079),
+            ("q5_0", 0.043),
+            ("q5_1", 0.039),
+            ("q2_k", 0.265),
+            ("q3_k", 0.145),
+            ("q4_k", 0.071),
+            ("q5_k", 0.0351),
+            ("q6_k", 0.0172),
+            ("iq4_nl", 0.0745),
+            ("iq4_xs", 0.0752),
+            ("mxfp4", 0.119),
+            ("tq1_0", 0.81),
+            ("tq2_0", 0.81),
+            ("int8", 0.006),
+            ("nf4", 0.093),
+        ];
+        assert!(most.iter().map(|(name, _)| *name).eq(Format::ALL.iter().map(|format| format.name)));
+        let values = normal(256 * 64);
+        for (name, most) in most {
+            for scale in [0.01, 100.0] {
+                let values: Vec<f32> = values.iter().map(|x| x * scale).collect();
+                let error = error(&values, &decoded(name, &encoded(name, &values)));
+                assert!(error < most, "{name}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn constants_stay() {
+        for format in Format::ALL {
+            for value in [0.0, 0.75, -3.0] {
+                let decoded = decoded(format.name, &encoded(format.name, &[value; 256]));
+                assert!(decoded.iter().all(|x| (x - value).abs() <= 0.002 * value.abs()), "{format:?}: {decoded:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        for format in Format::ALL {
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut values = normal(3 * format.elements);
+                values[format.elements + 5] = value;
+                let decoded = decoded(format.name, &encoded(format.name, &values));
+                let (first, rest) = decoded.split_at(format.elements);
+                let (second, third) = rest.split_at(format.elements);
+                assert!(first.iter().chain(third).all(|x| x.is_finite()), "{format:?}");
+                if format.name == "mxfp4" {
+                    // It has no NaN: that becomes zero.
+                    assert_eq!(second[5], if value.is_nan() { 0.0 } else { value });
+                } else {
+                    assert!(second.iter().all(|x| !x.is_finite()), "{format:?}: {second:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn very_large_and_very_small_values_do_no_harm() {
+        for format in Format::ALL {
+            for value in [1e-45, 1e-38, 1e-20, 1e20, f32::MAX] {
+                let mut values = normal(format.elements);
+                values[0] = value;
+                decoded(format.name, &encoded(format.name, &values));
+                let decoded = decoded(format.name, &encoded(format.name, &vec![value; format.elements]));
+                assert!(value >= 1.0 || decoded.iter().all(|x| (x - value).abs() <= 1e-20), "{format:?}: {decoded:?}");
+            }
+        }
+    }
 }

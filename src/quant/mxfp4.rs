@@ -62,3 +62,33 @@ impl Coding<32> for Block {
         Self { e, q: join(&q[..16], &q[16..]) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 17];
+        block[0..2].copy_from_slice(&[0x80, 0x9f]);
+        block[16] = 0x72;
+        check("mxfp4", &block, &[(0, -12.0), (16, -1.0), (15, 2.0), (31, 12.0), (1, 0.0)]);
+
+        // The smallest exponents give subnormal numbers.
+        block[..2].copy_from_slice(&[0, 0x21]);
+        check("mxfp4", &block, &[(0, f32::from_bits(0x0020_0000)), (16, f32::from_bits(0x0040_0000))]);
+        block[0] = 1;
+        check("mxfp4", &block, &[(0, f32::from_bits(0x0040_0000)), (16, f32::from_bits(0x0080_0000))]);
+    }
+
+    #[test]
+    fn encodes() {
+        let mut values = [0.0; 32];
+        // The second is halfway between two numbers.
+        (values[0], values[1], values[2], values[31]) = (6.0, -0.25, -0.26, 1.0);
+        let mut block = [0; 17];
+        block[..4].copy_from_slice(&[127, 0x07, 0x00, 0x09]);
+        block[16] = 0x20;
+        assert_eq!(encoded("mxfp4", &values), block);
+    }
+}

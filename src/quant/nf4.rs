@@ -83,3 +83,26 @@ impl Coding<64> for Block {
         Self { d, q }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 34];
+        block[0..3].copy_from_slice(&[0, 0x40, 0x70]);
+        block[33] = 0xf8;
+        check("nf4", &block, &[(0, -2.0), (1, 0.0), (2, -2.0), (62, 0.159_160_6), (63, 2.0)]);
+    }
+
+    #[test]
+    fn encodes() {
+        let mut values = [0.0; 64];
+        (values[0], values[1], values[63]) = (-0.5, 0.29, 0.11);
+        let mut block = [0x77; 34];
+        block[..3].copy_from_slice(&[0x00, 0x38, 0xd0]);
+        block[33] = 0xa7;
+        assert_eq!(encoded("nf4", &values), block);
+    }
+}

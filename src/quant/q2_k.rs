@@ -55,3 +55,24 @@ impl Coding<256> for Block {
         Self { scales: join(&ranges.multiples, &ranges.minima), q, d: ranges.unit, m: ranges.minimum }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 84];
+        block[0..3].copy_from_slice(&[0x21, 3, 1]);
+        block[15] = 0x12;
+        block[16] = 0b1110_0100;
+        block[32] = 0b10;
+        block[79] = 0b1100_0000;
+        block[80..84].copy_from_slice(&[0, 0x3c, 0, 0x38]);
+        check(
+            "q2_k",
+            &block,
+            &[(0, -1.0), (1, -1.0), (16, 6.0), (17, 0.0), (32, 1.0), (64, 0.0), (254, -0.5), (255, 5.5)],
+        );
+    }
+}

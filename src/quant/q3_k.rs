@@ -80,3 +80,28 @@ impl Coding<256> for Block {
         Self { high, low, scales_low: join(&s[..8], &s[8..]), scales_high, d: scales.unit }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 110];
+        block[0] = 0x01;
+        block[31] = 0x80;
+        block[32] = 0x03;
+        block[64] = 0x02;
+        block[95] = 0x40;
+        block[96] = 0x15;
+        block[103] = 0x70;
+        block[104] = 0x22;
+        block[107] = 0x40;
+        block[108..110].copy_from_slice(&[0, 0x3c]);
+        check(
+            "q3_k",
+            &block,
+            &[(0, 15.0), (1, -20.0), (16, 128.0), (128, -2.0), (129, -4.0), (254, 36.0), (255, -9.0)],
+        );
+    }
+}

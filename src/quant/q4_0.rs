@@ -34,3 +34,25 @@ impl Coding<32> for Block {
         Self { d, q: join(&q[..16], &q[16..]) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 18];
+        block[0..3].copy_from_slice(&[0, 0xc0, 0x9f]);
+        block[17] = 0x08;
+        check("q4_0", &block, &[(0, -14.0), (16, -2.0), (15, 0.0), (31, 16.0), (1, 16.0)]);
+    }
+
+    #[test]
+    fn encodes() {
+        let mut values = [0.0; 32];
+        (values[0], values[1], values[16]) = (-8.0, 8.0, 0.4);
+        let mut block = [0x88; 18];
+        block[..4].copy_from_slice(&[0x00, 0x3c, 0x80, 0x8f]);
+        assert_eq!(encoded("q4_0", &values), block);
+    }
+}

@@ -36,3 +36,25 @@ impl Coding<32> for Block {
         Self { d, m, q: join(&q[..16], &q[16..]) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 20];
+        block[0..5].copy_from_slice(&[0, 0x38, 0, 0x3c, 0xf1]);
+        check("q4_1", &block, &[(0, 1.5), (16, 8.5), (1, 1.0), (31, 1.0)]);
+    }
+
+    #[test]
+    fn encodes() {
+        let mut values = [-1.0; 32];
+        (values[1], values[31]) = (3.5, 14.0);
+        let mut block = [0; 20];
+        block[..6].copy_from_slice(&[0x00, 0x3c, 0x00, 0xbc, 0x00, 0x05]);
+        block[19] = 0xf0;
+        assert_eq!(encoded("q4_1", &values), block);
+    }
+}

@@ -53,7 +53,7 @@ impl Pairs {
     }
 
     #[inline(always)]
-    pub(super) fn pack(s: &[u8; 8], t: &[u8; 8]) -> Self {
+    pub(super) fn pack(s: [u8; 8], t: [u8; 8]) -> Self {
         let mut pairs = Self { s: [0; 4], t: [0; 4], rest: join(&s[4..], &t[4..]) };
         for i in 0..4 {
             pairs.s[i] = s[i] | s[4 + i] >> 4 << 6;
@@ -87,7 +87,25 @@ impl Coding<256> for Block {
             let levels = |part: usize| ranges.levels(part, &parts[part], 15.0);
             *q = join(&levels(2 * k), &levels(2 * k + 1));
         }
-        let pairs = Pairs::pack(&ranges.multiples, &ranges.minima);
+        let pairs = Pairs::pack(ranges.multiples, ranges.minima);
         Self { d: ranges.unit, m: ranges.minimum, pairs, q }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 144];
+        block[0..5].copy_from_slice(&[0, 0x3c, 0, 0x38, 0x83]);
+        block[8] = 0x42;
+        block[12] = 0x15;
+        block[15] = 0x04;
+        block[16] = 0x7a;
+        block[80] = 0x0f;
+        block[143] = 0xf0;
+        check("q4_k", &block, &[(0, 29.0), (1, -1.0), (32, 0.0), (128, 546.5), (129, -8.5), (254, 0.0), (255, 60.0)]);
     }
 }

@@ -58,3 +58,20 @@ impl Coding<32> for Block {
         Self { d, high, low }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes_and_encodes() {
+        let mut block = [0; 22];
+        block[..7].copy_from_slice(&[0x00, 0x3c, 1, 0, 0, 0x80, 0x21]);
+        block[21] = 0xf0;
+        check("q5_0", &block, &[(0, 1.0), (16, -14.0), (15, -16.0), (31, 15.0)]);
+
+        let mut values = [-16.0; 32];
+        (values[0], values[16], values[31]) = (1.0, -14.0, 15.0);
+        assert_eq!(encoded("q5_0", &values), block);
+    }
+}

@@ -38,3 +38,20 @@ impl Coding<32> for Block {
         Self { d, m, high, low }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes_and_encodes() {
+        let mut block = [0; 24];
+        block[..9].copy_from_slice(&[0x00, 0x38, 0x00, 0xbc, 0, 0, 1, 0x80, 0x32]);
+        block[23] = 0xf0;
+        check("q5_1", &block, &[(0, 0.0), (16, 8.5), (15, -1.0), (31, 14.5)]);
+
+        let mut values = [-1.0; 32];
+        (values[0], values[16], values[31]) = (0.0, 8.5, 14.5);
+        assert_eq!(encoded("q5_1", &values), block);
+    }
+}

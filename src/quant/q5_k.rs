@@ -56,7 +56,27 @@ impl Coding<256> for Block {
                 *high |= (levels[0][i] >> 4 | levels[1][i] >> 4 << 1) << (2 * k);
             }
         }
-        let pairs = Pairs::pack(&ranges.multiples, &ranges.minima);
+        let pairs = Pairs::pack(ranges.multiples, ranges.minima);
         Self { d: ranges.unit, m: ranges.minimum, pairs, high, low }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 176];
+        block[0..5].copy_from_slice(&[0, 0x3c, 0, 0x38, 0x83]);
+        block[8] = 0x42;
+        block[12] = 0x15;
+        block[15] = 0x04;
+        block[16] = 0x11;
+        block[47] = 0x80;
+        block[48] = 0x7a;
+        block[112] = 0x0f;
+        block[175] = 0xf0;
+        check("q5_k", &block, &[(0, 77.0), (1, -1.0), (32, 0.0), (128, 1138.5), (129, -8.5), (254, 0.0), (255, 124.0)]);
     }
 }

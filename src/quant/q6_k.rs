@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0..128 | the lower four bits of q: of element 128h + 32j + i for j < 2 in the lower half of byte 64h + 32j + i, of element 128h + 64 + 32j + i in the upper |
+//! | 0..128 | the lower four bits of q: of element 128h + i in the lower half of byte 64h + i, of 64 later in the upper |
 //! | 128..192 | the upper two bits of q: of element 128h + 32j + i in byte 128 + 32h + i, from bit 2j on |
 //! | 192..208 | an int8 s for each part |
 //! | 208..210 | float16 d |
@@ -68,5 +68,24 @@ impl Coding<256> for Block {
             }
         }
         Self { low, high, scales: scales.multiples, d: scales.unit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 210];
+        block[0] = 0x21;
+        block[32] = 0x04;
+        block[127] = 0xf0;
+        block[128] = 0x32;
+        block[191] = 0xc0;
+        block[192..197].copy_from_slice(&[2, 0, 3, 0, 1]);
+        block[207] = 0xff;
+        block[208..210].copy_from_slice(&[0, 0x38]);
+        check("q6_k", &block, &[(0, 1.0), (1, -32.0), (16, 0.0), (32, -42.0), (64, 9.0), (254, 16.0), (255, -15.5)]);
     }
 }

@@ -32,3 +32,25 @@ impl Coding<32> for Block {
         Self { d, q }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, encoded};
+
+    #[test]
+    fn decodes() {
+        let mut block = [0; 34];
+        block[..4].copy_from_slice(&[0x00, 0x38, 3, 0xff]);
+        block[33] = 0x80;
+        check("q8_0", &block, &[(0, 1.5), (1, -0.5), (2, 0.0), (31, -64.0)]);
+    }
+
+    #[test]
+    fn encodes() {
+        let mut values = [0.0; 32];
+        values[..4].copy_from_slice(&[127.0, -63.5, 0.5, 0.49]);
+        let mut block = [0; 34];
+        block[..5].copy_from_slice(&[0x00, 0x3c, 127, (-64i8).cast_unsigned(), 1]);
+        assert_eq!(encoded("q8_0", &values), block);
+    }
+}

@@ -6,6 +6,8 @@
 //! same, since nothing is known of what they will be multiplied by. Blocks have parts whose scales are small multiples
 //! of one float16: once that is rounded, the multiples are chosen by their errors again.
 
+use std::hint::black_box;
+
 use super::bytes::Half;
 
 /// What makes a float32 of up to 2^22 a whole number when it is added and taken away again.
@@ -54,7 +56,8 @@ fn sums<const N: usize, const K: usize>(term: impl Fn(usize) -> [f32; K]) -> [f3
             }
         }
     }
-    lanes.map(|lanes| fold::<8>(0.0, |lane| lanes[lane], |a, b| a + b))
+    // Compilers make vectors of what goes to memory together.
+    black_box(lanes).map(|lanes| fold::<8>(0.0, |lane| lanes[lane], |a, b| a + b))
 }
 
 /// The largest value; NaN if there is one.
@@ -123,7 +126,13 @@ pub(super) fn by_magnitude<const N: usize>(values: &[f32; N], most: i8) -> (Half
     (Half::nearest(scale), levels)
 }
 
-/// Levels that are not as far from each other as whole numbers, or not as many.
+/// Whether no sum of squares can overflow in a search. Scales of larger values would be infinite anyway.
+#[inline(always)]
+pub(super) fn is_moderate<const N: usize>(values: &[f32; N]) -> bool {
+    magnitude(values) < 1e15
+}
+
+/// What values are rounded to once they are divided by a scale.
 pub(super) trait Levels: Copy {
     /// Where the value of the largest magnitude may come to lie.
     const PEAKS: &'static [f32];
@@ -173,10 +182,10 @@ impl<const S: usize> Scales<S> {
     /// Scales that are multiples from `-half` to `half - 1`.
     #[inline(always)]
     pub(super) fn fit<const N: usize, L: Levels>(parts: &[[f32; N]; S], half: f32, levels: L) -> Self {
-        if parts.iter().any(|part| !magnitude(part).is_finite()) {
+        if !parts.iter().all(is_moderate) {
             return Self { unit: Half::NAN, multiples: [0; S] };
         }
-        let mut scales = [0.0; 16];
+        let mut scales = [0.0; S];
         for (scale, part) in scales.iter_mut().zip(parts) {
             *scale = fit_scale(part, levels);
         }
@@ -270,7 +279,7 @@ impl<const S: usize> Ranges<S> {
     /// Ranges of levels up to `most`, with multiples up to `most_multiple`.
     #[inline(always)]
     pub(super) fn fit<const N: usize>(parts: &[[f32; N]; S], most: f32, most_multiple: f32, spans: &[f32]) -> Self {
-        if parts.iter().any(|part| !magnitude(part).is_finite()) {
+        if !parts.iter().all(is_moderate) {
             return Self { unit: Half::NAN, minimum: Half::NAN, multiples: [0; S], minima: [0; S] };
         }
         let mut ranges = [Range { scale: 0.0, minimum: 0.0 }; S];

@@ -7,8 +7,8 @@
 //! | 48..52 | four q each: of elements 240 + 4j + i for j < 4 in byte 48 + i |
 //! | 52..54 | float16 d |
 //!
-//! x = d · (q − 1). A byte has its q as digits of a fraction: byte / 256 is, rounded up, 0.q₀q₁q₂q₃q₄ to the base of 3.
-//! Multiplied by 3^j without what overflows, and by 3 with it, it shows digit j.
+//! x = d · (q − 1). The q of a byte are digits of a fraction to the base of 3: of byte / 256, which is rounded up to
+//! the next multiple of 1 / 256. Multiplied by 3 it shows the first one in what overflows, and has the others left.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -30,7 +30,7 @@ pub(super) struct Block {
 fn take<const N: usize>(bytes: &mut [u8; N]) -> [i8; N] {
     let mut q = [0; N];
     for (q, byte) in q.iter_mut().zip(bytes) {
-        *q = (u16::from(*byte) * 3 >> 8) as i8 - 1;
+        *q = ((u16::from(*byte) * 3) >> 8) as i8 - 1;
         *byte = byte.wrapping_mul(3);
     }
     q
@@ -73,5 +73,27 @@ impl Coding<256> for Block {
     fn encode(values: &[f32; 256]) -> Self {
         let (d, q) = by_magnitude(values, 1);
         Self { fives: pack(&q[..160]), more_fives: pack(&q[160..240]), fours: pack(&q[240..]), d }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{decoded, encoded};
+
+    #[test]
+    fn decodes_and_encodes() {
+        let mut block = [0; 54];
+        // 178 is 20121 to the base of 3, and 178 · 256 / 243 is 187.5; 242 is 22222; 138 is 12010.
+        (block[0], block[47], block[51]) = (188, 255, 146);
+        block[52..].copy_from_slice(&[0x00, 0x38]);
+        let mut values = [-0.5; 256];
+        for i in [0, 96, 175, 191, 207, 223, 239, 247] {
+            values[i] = 0.5;
+        }
+        for i in [64, 128, 243, 255] {
+            values[i] = 0.0;
+        }
+        assert_eq!(decoded("tq1_0", &block), values);
+        assert_eq!(encoded("tq1_0", &values), block);
     }
 }

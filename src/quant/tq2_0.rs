@@ -42,3 +42,23 @@ impl Coding<256> for Block {
         Self { q, d }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, decoded, encoded};
+
+    #[test]
+    fn decodes_and_encodes() {
+        let mut block = [0; 66];
+        (block[0], block[63]) = (0b1001_0010, 0b0100_0000);
+        block[64..].copy_from_slice(&[0x00, 0x40]);
+        let mut values = [-2.0; 256];
+        (values[0], values[64], values[96], values[255]) = (2.0, 0.0, 2.0, 0.0);
+        assert_eq!(decoded("tq2_0", &block), values);
+        assert_eq!(encoded("tq2_0", &values), block);
+
+        // No encoder makes a 3.
+        block[63] = 0b1100_0000;
+        check("tq2_0", &block, &[(255, 4.0)]);
+    }
+}
