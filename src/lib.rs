@@ -11,6 +11,7 @@
 //! | [`tensor`] | storage, layout and type together |
 //! | [`ops`] | what the operations mean: one file each |
 //! | [`kernel`] | users' own kernels: reflected, bound, launched |
+//! | [`files`] | what files of models say of themselves, and where their tensors lie |
 //! | [`profile`] | which devices are timed, and what it gave |
 //! | `python` | everything PyO3, and nothing else; only with the feature of that name |
 //!
@@ -21,6 +22,7 @@ pub mod cpu;
 pub mod device;
 pub mod dtype;
 pub mod error;
+pub mod files;
 mod generations;
 pub mod gpu;
 pub mod interrupt;
