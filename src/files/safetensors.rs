@@ -65,7 +65,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, FileError> {
         let problem = format!("its length is {length} bytes, but the file has {} more; it is truncated", rest.len());
         return Err(FileError::new("the header", 0, problem));
     };
-    let text = text(header, PREFIX)?;
+    let text = text(header, PREFIX, "the header")?;
 
     let begin = (PREFIX + length) as u64;
     let mut found = Header { begin, size: file.len() as u64, ..Header::default() };
@@ -92,7 +92,7 @@ pub fn read_index(bytes: &[u8]) -> Result<Vec<(String, String)>, FileError> {
         let problem = format!("it is {} bytes long, and {LONGEST} are the most that are read", bytes.len());
         return Err(FileError::new(FIELD, 0, problem));
     }
-    let text = text(bytes, 0)?;
+    let text = text(bytes, 0, FIELD)?;
     let index: Index = serde_json::from_str(text).map_err(|error| wrong_json(&error, text, 0, FIELD.to_owned()))?;
     let files = index.weight_map.into_pairs(|file| file);
     for (tensor, file) in &files {
@@ -120,9 +120,9 @@ fn leads_astray(path: &str) -> Option<&'static str> {
     }
 }
 
-fn text(bytes: &[u8], offset: usize) -> Result<&str, FileError> {
+fn text<'a>(bytes: &'a [u8], offset: usize, field: &str) -> Result<&'a str, FileError> {
     std::str::from_utf8(bytes)
-        .map_err(|error| FileError::new("the header", offset + error.valid_up_to(), "it is not valid UTF-8"))
+        .map_err(|error| FileError::new(field, offset + error.valid_up_to(), "it is not valid UTF-8"))
 }
 
 /// The beginning of a message: those of JSON quote what they find, however long it is.
@@ -507,6 +507,6 @@ pub(super) mod tests {
             assert_eq!(error.field, "the file of tensor 't'");
             assert_eq!(error.problem, format!("{} {problem}", Quoted(file)));
         }
-        assert_eq!(read_index(b"\xff").unwrap_err().field, "the header");
+        assert_eq!(read_index(b"\xff").unwrap_err().to_string(), "the index at byte 0: it is not valid UTF-8");
     }
 }
