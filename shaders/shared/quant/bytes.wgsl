@@ -1,4 +1,4 @@
-// The bytes of quantised weights, and what several formats of them share. `weights` is an array<u32>, declared elsewhere.
+// The bytes of quantised weights, and what several formats share. `weights` is an array<u32>, declared elsewhere.
 // Offsets count bytes. No word is loaded that has none of the bytes that are asked for.
 //
 // What decode_eight of a format computes is exact, however a compiler contracts it: a product is one of a half and of
@@ -59,7 +59,7 @@ fn half_at(offset: u32) -> f32 { return half_of(sixteen_at(offset)); }
 // The four bytes of a word as numbers, less `zero`, a small integer. Where bytes are signed, give them with their upper
 // bits flipped, and 128 for `zero`.
 fn numbers(word: u32, zero: f32) -> vec4<f32> {
-    // As the lowest bits of 2^23 integers are floats already. Conversions are slower.
+    // As the lowest bits of 2^23 they are floats already: GPUs add faster than they convert.
     let bytes = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
     return bitcast<vec4<f32>>(bytes | vec4<u32>(0x4b000000u)) - (0x1p+23 + zero);
 }
@@ -89,10 +89,11 @@ fn looked_up(codes: u32, table: vec4<u32>) -> u32 {
 // The 16 values of IQ4: -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113, with 128 added.
 const IQ4_TABLE: vec4<u32> = vec4<u32>(0x3f2d1801u, 0x766a5d4fu, 0xa6998d81u, 0xf1d9c5b5u);
 
-// The scale and the minimum of one of eight groups of 32 elements, of q4_k and q5_k. Their blocks begin with two halves,
-// which the 6-bit scales and minima that follow multiply:
-//     bytes 0..3: 0..3 scales 0..3    4..7: minima 0..3    8..11: lower halves of scales and minima 4..7
-// The upper two bits of scales 4..7 are those of bytes 0..3, the ones of minima 4..7 those of bytes 4..7.
+// The scale and the minimum of a group of 32 elements, for q4_k and q5_k. A block begins with two halves, and with what
+// they are multiplied by, 6 bits for each of eight groups:
+//     4: 4 bytes, scales 0..3    8: 4 bytes, minima 0..3
+//     12: 4 bytes, whose halves are the lower four bits of scales and minima 4..7
+// The upper two bits of the bytes of scales 0..3 are those of scales 4..7, and so with minima.
 fn scale_and_minimum(block: u32, group: u32) -> vec2<f32> {
     let at = block / 4u;
     let shift = (group & 3u) * 8u;
