@@ -3,8 +3,8 @@
 // x = minimum + q * ((maximum - minimum) / 255), each operation rounded to float32.
 //
 // GPUs need not round divisions correctly, and may contract the rest, where the product does not fit 24 bits. So the
-// step and the product are computed by integers: 24 bits by 8 fit 32, and conversions do round correctly. What is left are
-// a product with a power of two and a sum.
+// step and the product are computed by integers: 24 bits by 8 fit 32, and conversions do round correctly. What is left
+// are a product with a power of two and a sum.
 fn decode_eight(block: u32, part: u32) -> Eight {
     let at = block / 4u;
     let halves = weights[at];
