@@ -10,6 +10,7 @@
 //! | [`device`] | which devices there are, what they can do, which one is chosen |
 //! | [`tensor`] | storage, layout and type together |
 //! | [`ops`] | what the operations mean: one file each |
+//! | [`quant`] | formats of quantised weights, and tensors of them |
 //! | [`kernel`] | users' own kernels: reflected, bound, launched |
 //! | [`files`] | what files of models say of themselves, and where their tensors lie |
 //! | [`profile`] | which devices are timed, and what it gave |
@@ -29,6 +30,7 @@ pub mod interrupt;
 pub mod kernel;
 pub mod ops;
 pub mod profile;
+pub mod quant;
 pub mod shape;
 pub mod tensor;
 

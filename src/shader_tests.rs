@@ -3,9 +3,11 @@
 use wgpu::naga;
 
 use crate::gpu::pipeline::Spec;
-use crate::gpu::wgsl::{MODULES, OURS, assemble};
+use crate::gpu::wgsl::{MODULES, OURS, Slot, assemble};
 use crate::kernel::source::LIBRARY;
-use crate::ops::{attention, cumsum, elementwise, formulas, matmul, matmul_vec, norm, reduce, rope, softmax, take};
+use crate::ops::{
+    attention, cumsum, elementwise, formulas, matmul, matmul_vec, norm, quantised, reduce, rope, softmax, take,
+};
 
 /// An operation's own file lists its variants.
 fn all_specs() -> Vec<Spec> {
@@ -17,6 +19,7 @@ fn all_specs() -> Vec<Spec> {
         matmul::all_specs(),
         matmul_vec::all_specs(),
         norm::all_specs(),
+        quantised::all_specs(),
         reduce::all_specs(),
         rope::all_specs(),
         softmax::all_specs(),
@@ -71,10 +74,13 @@ fn every_variant_takes_its_constants() {
 #[test]
 fn every_shared_module_is_used() {
     let specs = all_specs();
-    for (name, _) in MODULES {
-        let by_slot = specs.iter().any(|spec| {
-            spec.slots.iter().any(|(_, slot)| matches!(slot, crate::gpu::wgsl::Slot::Module(module) if module == name))
-        });
+    for (name, text) in MODULES {
+        let holds = |slot: &Slot| match slot {
+            Slot::Module(module) => module == name,
+            Slot::Text(slot) => slot.contains(text),
+            Slot::Users(_) => false,
+        };
+        let by_slot = specs.iter().any(|spec| spec.slots.iter().any(|(_, slot)| holds(slot)));
         let by_name = specs.iter().any(|spec| spec.source.contains(&format!("//! import {name}")));
         let by_users = LIBRARY.contains(name);
         let by_formulas = formulas::WALKS.contains(name);

@@ -19,7 +19,7 @@ GPU_CAPS = (
     "",
     "-subgroups,-f16",
     "binding=64KiB,workgroup=64",
-    "-subgroups,-f16,-immediates,binding=64KiB,workgroup=16,shared=16KiB",
+    "-subgroups,-f16,-immediates,-byte-products,binding=64KiB,workgroup=16,shared=16KiB",
 )
 REQUIRE_GPU = os.environ.get("GPUKERN_REQUIRE_GPU") == "1"
 

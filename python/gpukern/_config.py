@@ -60,8 +60,27 @@ class Config:
             raise _native.ArgumentError(message)
         _native._set_kernel_timeout(seconds)
 
+    @property
+    def int8_activations(self) -> bool:
+        """Whether the CPU device may round vectors to 8 bits when it multiplies them with quantised weights.
+
+        True (the default) is several times as fast where the machine multiplies bytes, and changes a product by less than
+        1 % of its length. False computes in float32, as GPUs do.
+        """
+        return _native._int8_activations()
+
+    @int8_activations.setter
+    def int8_activations(self, allowed: bool) -> None:
+        given: object = allowed
+        if not isinstance(given, bool):
+            raise _native.ArgumentError(f"config.int8_activations is True or False, not {given!r}")
+        _native._set_int8_activations(given)
+
     def __repr__(self) -> str:
-        return f"<gpukern.config float64={self._float64!r} kernel_timeout={self.kernel_timeout!r}>"
+        return (
+            f"<gpukern.config float64={self._float64!r} kernel_timeout={self.kernel_timeout!r} "
+            f"int8_activations={self.int8_activations}>"
+        )
 
 
 config: Config = Config()

@@ -23,6 +23,8 @@ pub struct Caps {
     pub f16: bool,
     /// Products of 16 × 16 matrices of 16-bit floats, summed in 32 bits, by a whole subgroup at once.
     pub cooperative: bool,
+    /// Products of four bytes at once. Where nothing says whether a device has them, it is taken to have none.
+    pub byte_products: bool,
     /// Integers of 64 bits, for users' kernels.
     pub int64: bool,
     /// Floats of 64 bits, for users' kernels. GPUs are not asked for them.
@@ -74,6 +76,7 @@ impl Caps {
         subgroup_size: (4, 128),
         f16: true,
         cooperative: true,
+        byte_products: true,
         int64: true,
         f64: false,
         float_atomics: true,
@@ -96,6 +99,7 @@ impl Caps {
         subgroup_size: (8, 8),
         f16: true,
         cooperative: false,
+        byte_products: false,
         int64: true,
         f64: true,
         float_atomics: true,
@@ -117,6 +121,7 @@ impl Caps {
             (self.subgroups, "subgroups"),
             (self.f16, "f16"),
             (self.cooperative, "coop"),
+            (self.byte_products, "byte-products"),
             (self.int64, "int64"),
             (self.f64, "f64"),
             (self.float_atomics, "float-atomics"),
@@ -158,6 +163,7 @@ impl Caps {
             f16: features.contains(wgpu::Features::SHADER_F16),
             cooperative: features.contains(COOPERATIVE | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
                 && multiplies_by_16(adapter),
+            byte_products: matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Dx12),
             int64: features.contains(wgpu::Features::SHADER_INT64),
             f64: false,
             float_atomics: features.contains(wgpu::Features::SHADER_FLOAT32_ATOMIC),
@@ -217,6 +223,7 @@ impl Caps {
                     "-subgroups" => (caps.subgroups, caps.subgroup_barrier, caps.cooperative) = (false, false, false),
                     "-f16" => (caps.f16, caps.cooperative) = (false, false),
                     "-coop" => caps.cooperative = false,
+                    "-byte-products" => caps.byte_products = false,
                     "-int64" => caps.int64 = false,
                     "-float-atomics" => caps.float_atomics = false,
                     "-immediates" => caps.immediates = false,
@@ -247,7 +254,7 @@ impl Caps {
 /// Staging and parameters need buffers of this size even where tensors are capped lower.
 pub const MIN_BUFFER: u64 = 32 << 20;
 
-const GPU_WORDS: &str = "-subgroups, -f16, -coop, -int64, -float-atomics, -immediates, -timestamps, -pipeline-cache, binding=, buffer=, shared=, workgroup=, groups=";
+const GPU_WORDS: &str = "-subgroups, -f16, -coop, -byte-products, -int64, -float-atomics, -immediates, -timestamps, -pipeline-cache, binding=, buffer=, shared=, workgroup=, groups=";
 const CPU_WORDS: &str = "simd=avx512|avx2|neon|scalar, threads=";
 
 /// What the CPU device's capability words ask for. Words for GPUs say nothing about it and are passed over.

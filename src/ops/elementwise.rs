@@ -93,6 +93,11 @@ fn find(name: &str) -> &'static Operation {
     OPERATIONS.iter().find(|operation| operation.name == name).expect("an operation in the table")
 }
 
+/// What an operation does to floats, in WGSL.
+pub(super) fn float_formula(name: &str) -> &'static str {
+    find(name).formula(DType::Float32).map_or_else(|error| unreachable!("{error}"), |(_, formula)| formula)
+}
+
 impl Operation {
     /// The type in which operands of this type are computed, and the formula for it; or why there is none.
     fn formula(&self, dtype: DType) -> Result<(DType, &'static str)> {

@@ -3,7 +3,7 @@
 //! Floats are multiplied and summed in float32, whatever they are stored in; integers in int32, wrapping around.
 
 mod cpu;
-mod gpu;
+pub(super) mod gpu;
 
 use super::matmul_vec::multiply_vectors;
 use super::{Operand, Output, assign, astype};

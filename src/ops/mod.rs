@@ -3,6 +3,7 @@
 //! An operation's file reads top to bottom: the formula, the shape and type rules (all checks are here, so that what is
 //! below may trust its arguments), the launch on a GPU, and the way to its loops on the CPU.
 
+pub mod activation;
 pub mod astype;
 pub mod attention;
 pub mod concat;
@@ -14,6 +15,7 @@ pub mod matmul_vec;
 pub mod norm;
 mod parts;
 pub(crate) mod pieces;
+pub mod quantised;
 pub mod reduce;
 pub mod rope;
 mod rows;
@@ -28,6 +30,8 @@ use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 use crate::shape::{Layout, show};
 use crate::tensor::{Storage, Tensor};
+
+use activation::Activation;
 
 pub use astype::{arange, assign, astype, contiguous, copy, full};
 pub use attention::{attention, attention_scores, weighted_sum};
@@ -55,6 +59,20 @@ impl From<Scalar> for Operand<'_> {
     fn from(scalar: Scalar) -> Self {
         Self::Scalar(scalar)
     }
+}
+
+/// A product, with an activation applied to it if there is one.
+pub fn activated(
+    activation: Option<Activation>,
+    name: &str,
+    operands: &[&Tensor],
+    product: impl FnOnce() -> Result<Tensor>,
+) -> Result<Tensor> {
+    let Some(activation) = activation else { return product() };
+    activation.check(name, operands)?;
+    let result = product()?;
+    activation.apply(&result)?;
+    Ok(result)
 }
 
 /// Where an operation computes its result, and where the result goes from there.

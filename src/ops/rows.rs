@@ -141,6 +141,11 @@ impl Lanes {
         self.workgroup
     }
 
+    /// How many invocations a row has.
+    pub(super) const fn per_row(self) -> usize {
+        self.per_row as usize
+    }
+
     /// For rows whose elements lie side by side: about `wanted` lanes each, at most `most`.
     pub(super) fn along(caps: &Caps, wanted: usize, most: u32) -> Self {
         let usual = caps.workgroup_up_to(256);

@@ -14,6 +14,7 @@ use crate::device::select::cpu;
 use crate::device::{Device, placement};
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
+use crate::ops::activation::{ACTIVATIONS, Activation};
 use crate::ops::{self, Operand};
 use crate::profile::Watch;
 use crate::tensor::Tensor;
@@ -366,6 +367,14 @@ impl Given<'_, &'static str> {
             }
         }
     }
+}
+
+/// An `activation=` argument.
+pub(super) fn activation_argument(name: &str, value: Option<Any<'_, '_>>) -> PyResult<Option<Activation>> {
+    let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(None) };
+    let word =
+        Given::<&'static str>::Object(value.clone()).choice(name, "activation", &ACTIVATIONS.map(|each| each.name))?;
+    Ok(ACTIVATIONS.into_iter().find(|each| each.name == word))
 }
 
 /// An argument that is a number or None.

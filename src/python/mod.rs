@@ -9,6 +9,7 @@ mod formulas;
 mod kernel;
 mod logging;
 mod ops;
+mod quant;
 mod tensor;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,6 +46,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     arrays::prepare(py)?;
     device::register(module)?;
     tensor::register(module)?;
+    quant::register(module)?;
     ops::register(module)?;
     kernel::register(module)?;
     formulas::register(module)?;

@@ -676,7 +676,7 @@ impl PyTensor {
 }
 
 /// A subscript in brackets.
-fn subscript(key: &Bound<'_, PyAny>) -> PyResult<SmallVec<[Index; 4]>> {
+pub(super) fn subscript(key: &Bound<'_, PyAny>) -> PyResult<SmallVec<[Index; 4]>> {
     match key.cast::<PyTuple>() {
         Ok(tuple) => tuple.iter().map(|entry| subscript_entry(&entry)).collect(),
         Err(_) => Ok(SmallVec::from_slice(&[subscript_entry(key)?])),

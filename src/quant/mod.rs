@@ -4,7 +4,9 @@
 //! one; one shader under `shaders/quant/`, which decodes it too; and one line of the manifest.
 
 mod bytes;
+pub(crate) mod product;
 mod search;
+mod tensor;
 
 use std::fmt;
 use std::hint::black_box;
@@ -12,6 +14,8 @@ use std::hint::black_box;
 use bytemuck::Pod;
 
 use crate::cpu::simd::{Kernel, Level, Simd};
+
+pub use tensor::QuantTensor;
 
 /// A format of quantised weights: blocks of so many elements in so many bytes, one after another along the last axis.
 pub struct Format {
@@ -79,6 +83,18 @@ impl Format {
     #[must_use]
     pub fn of_gguf(number: u32) -> Option<&'static Self> {
         Self::ALL.iter().find(|format| format.gguf == Some(number))
+    }
+
+    /// Its place in [`Format::ALL`].
+    #[must_use]
+    pub fn index(&self) -> usize {
+        Self::ALL.iter().position(|format| format == self).unwrap_or_default()
+    }
+
+    /// Bytes of so many elements, which are whole blocks.
+    #[must_use]
+    pub const fn bytes_of(&self, elements: usize) -> usize {
+        elements / self.elements * self.bytes
     }
 
     /// What whole blocks stand for. The same bits come out at every level, which has to be one that the machine has.

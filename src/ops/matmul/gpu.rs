@@ -5,6 +5,8 @@
 //! - *narrow*: up to [`NARROW`] columns (or rows, since either operand may be the left one), each element of the large
 //!   operand being read once.
 //!
+//! One operand may be quantised weights, which are decoded on their way into workgroup memory.
+//!
 //! What exceeds a binding is cut. Where the result has few tiles, workgroups share the inner axis, each writing a partial
 //! result, and the partial results are added up.
 
@@ -18,8 +20,10 @@ use crate::gpu::wgsl::Slot;
 use crate::ops::assign;
 use crate::ops::elementwise::{dtype_module, vector_store_module};
 use crate::ops::parts::{Window, accumulator, fit, halved, room, window, word};
+use crate::ops::quantised::decoding;
 use crate::ops::reduce::{Reduction, reduce};
 use crate::ops::rows::Lanes;
+use crate::quant::{Format, QuantTensor};
 use crate::shape::{Layout, merge_axes};
 use crate::tensor::Tensor;
 
@@ -61,33 +65,78 @@ shader_params! {
 #[derive(Clone, Copy)]
 struct Side<'a> {
     tensor: &'a Tensor,
+    /// The blocks that lie along one of the axes, if the operand is quantised. Then the tensor has bytes, and the stride
+    /// along that axis is from block to block.
+    blocks: Option<Blocks>,
     offset: isize,
     batch: isize,
     outer: isize,
     inner: isize,
 }
 
+#[derive(Clone, Copy)]
+struct Blocks {
+    format: &'static Format,
+    along_inner: bool,
+}
+
 impl Side<'_> {
+    /// How many elements have to stay together along the outer axis, and along the inner one.
+    fn units(&self) -> [usize; 2] {
+        match self.blocks {
+            None => [1, 1],
+            Some(Blocks { format, along_inner: true }) => [1, format.elements],
+            Some(Blocks { format, along_inner: false }) => [format.elements, 1],
+        }
+    }
+
+    /// The strides over the outer and the inner axis from element to element; more than that within blocks.
+    fn steps(&self) -> [isize; 2] {
+        match self.blocks {
+            None => [self.outer, self.inner],
+            Some(Blocks { along_inner: true, .. }) => [self.outer, BLOCK_STEP],
+            Some(Blocks { along_inner: false, .. }) => [BLOCK_STEP, self.inner],
+        }
+    }
+
+    /// The operand from an element of each axis on, the first of a block where there are any.
+    fn from(self, batch: usize, outer: usize, inner: usize) -> Self {
+        let units = self.units();
+        let offset = batch as isize * self.batch
+            + (outer / units[0]) as isize * self.outer
+            + (inner / units[1]) as isize * self.inner;
+        Self { offset: self.offset + offset, ..self }
+    }
+
+    /// What decodes it, or the type of its elements.
+    fn stored(&self) -> Stored {
+        self.blocks.map_or_else(|| Stored::Dense(self.tensor.dtype()), |blocks| Stored::Blocks(blocks.format))
+    }
+
     /// Whether the inner axis is the one that lies in memory.
     fn along_inner(&self, outer_length: usize, inner_length: usize) -> bool {
+        if let Some(blocks) = self.blocks {
+            return blocks.along_inner;
+        }
         outer_length == 1 || inner_length > 1 && self.inner.unsigned_abs() <= self.outer.unsigned_abs()
     }
 
     /// Whether groups of four along the axis that lies in memory are aligned loads.
     fn in_quads(&self, offset: isize, along_inner: bool, outer_length: usize, inner_length: usize) -> bool {
+        if self.blocks.is_some() {
+            return true;
+        }
         let (step, length, other) =
             if along_inner { (self.inner, inner_length, self.outer) } else { (self.outer, outer_length, self.inner) };
         step == 1 && length.is_multiple_of(4) && [offset, self.batch, other].iter().all(|value| value % 4 == 0)
     }
 
     fn window(&self, batches: usize, outer: usize, inner: usize, caps: &Caps) -> Window<'_> {
-        window(
-            self.tensor,
-            self.offset,
-            &[batches, outer, inner],
-            &[self.batch, self.outer, self.inner],
-            caps.alignment,
-        )
+        let units = self.units();
+        // Of blocks, all bytes.
+        let bytes = self.blocks.map_or(1, |blocks| blocks.format.bytes);
+        let lengths = [batches, outer / units[0], inner / units[1], bytes];
+        window(self.tensor, self.offset, &lengths, &[self.batch, self.outer, self.inner, 1], caps.alignment)
     }
 }
 
@@ -131,6 +180,7 @@ pub(super) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
         merge_axes(&out.shape()[..lead], &strides.map(|strides| &strides[..lead]));
     let side = |tensor, strides: &[isize], batch: isize, outer: usize, inner: usize| Side {
         tensor,
+        blocks: None,
         offset: tensor.layout().offset,
         batch,
         outer: strides[outer],
@@ -171,6 +221,56 @@ pub(super) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
     Ok(())
 }
 
+/// Writes the products of `x[m, inner]` and a matrix of quantised weights to `out[m, columns]`: with `along`, of its rows,
+/// along which the blocks lie, and else of its columns. `x` lies one after another along its last axis.
+///
+/// Nothing is empty, `x` has floats, and `out` has any type of floats and does not overlap `x`. For operations that have
+/// checked all that.
+pub(crate) fn multiply_quantised(
+    name: &'static str,
+    x: &Tensor,
+    w: &QuantTensor,
+    along: bool,
+    out: &Tensor,
+) -> Result<()> {
+    let (blocks, strides) = (w.blocks(), &w.blocks().layout().strides);
+    let (x_strides, out_strides) = (&x.layout().strides, &out.layout().strides);
+    let (row, block) = (strides[0], w.format().bytes as isize);
+    Product {
+        name,
+        a: Side {
+            tensor: x,
+            blocks: None,
+            offset: x.layout().offset,
+            batch: 0,
+            outer: x_strides[0],
+            inner: x_strides[1],
+        },
+        b: Side {
+            tensor: blocks,
+            blocks: Some(Blocks { format: w.format(), along_inner: along }),
+            offset: blocks.layout().offset,
+            batch: 0,
+            outer: if along { row } else { block },
+            inner: if along { block } else { row },
+        },
+        out: Target {
+            tensor: out,
+            offset: out.layout().offset,
+            batch: 0,
+            row: out_strides[0],
+            column: out_strides[1],
+            split: 0,
+        },
+        batches: 1,
+        rows: out.shape()[0],
+        columns: out.shape()[1],
+        inner: x.shape()[1],
+        scale: 1.0,
+    }
+    .launch()
+}
+
 impl Product<'_> {
     /// The same result as the product of the operands turned around.
     fn transposed(self) -> Self {
@@ -196,10 +296,10 @@ impl Product<'_> {
                         batches: parts[0].min(self.batches - batch),
                         rows: parts[1].min(self.rows - row),
                         columns: parts[2].min(self.columns - column),
+                        a: self.a.from(batch, row, 0),
+                        b: self.b.from(batch, column, 0),
                         ..self
                     };
-                    piece.a.offset += at_batch * self.a.batch + at_row * self.a.outer;
-                    piece.b.offset += at_batch * self.b.batch + at_column * self.b.outer;
                     piece.out.offset += at_batch * self.out.batch + at_row * self.out.row + at_column * self.out.column;
                     piece.launch_inner(context, parts[3])?;
                 }
@@ -211,12 +311,21 @@ impl Product<'_> {
     /// The largest part whose operands can be bound: batches, rows, columns and inner elements.
     fn fit(&self, room: usize) -> [usize; 4] {
         let (a, b, out) = (&self.a, &self.b, &self.out);
+        let ([a_outer, a_inner], [b_outer, b_inner]) = (a.steps(), b.steps());
         let operands = [
-            ([a.batch, a.outer, 0, a.inner], a.tensor.dtype().size()),
-            ([b.batch, 0, b.outer, b.inner], b.tensor.dtype().size()),
+            ([a.batch, a_outer, 0, a_inner], a.tensor.dtype().size()),
+            ([b.batch, 0, b_outer, b_inner], b.tensor.dtype().size()),
             ([out.batch, out.row, out.column, 0], out.tensor.dtype().size()),
         ];
-        let mut part = fit([self.batches, self.rows, self.columns, self.inner], &operands, room);
+        let lengths = [self.batches, self.rows, self.columns, self.inner];
+        let mut part = fit(lengths, &operands, room);
+        // Blocks are not cut.
+        let ([a_outer, a_inner], [b_outer, b_inner]) = (a.units(), b.units());
+        for (axis, unit) in [(1, a_outer), (2, b_outer), (3, a_inner.max(b_inner))] {
+            if part[axis] < lengths[axis] {
+                part[axis] = (part[axis] / unit * unit).max(unit);
+            }
+        }
         // The partial results of all parts of the inner axis are bound together, to be added up.
         let parts = self.inner.div_ceil(part[3]);
         while parts > 1 && parts * part[..3].iter().product::<usize>() * 4 > room && part[..3] != [1; 3] {
@@ -237,14 +346,10 @@ impl Product<'_> {
             return self.dispatch(context, way, 1);
         }
         let shape = [parts * splits, self.batches, self.rows, self.columns];
-        let partial = Tensor::empty(self.out.tensor.device(), &shape, word(self.a.tensor.dtype()), self.name)?;
+        let partial = Tensor::empty(self.out.tensor.device(), &shape, word(self.out.tensor.dtype()), self.name)?;
         let strides = &partial.layout().strides;
         for i in 0..parts {
-            let from = (i * part) as isize;
-            let mut piece = Product { inner: part.min(self.inner - i * part), ..self };
-            piece.a.offset += from * self.a.inner;
-            piece.b.offset += from * self.b.inner;
-            piece.out = Target {
+            let out = Target {
                 tensor: &partial,
                 offset: strides[0] * (i * splits) as isize,
                 batch: strides[1],
@@ -252,7 +357,8 @@ impl Product<'_> {
                 column: strides[3],
                 split: strides[0],
             };
-            piece.dispatch(context, way, splits)?;
+            let (a, b) = (self.a.from(0, 0, i * part), self.b.from(0, 0, i * part));
+            Product { a, b, out, inner: part.min(self.inner - i * part), ..self }.dispatch(context, way, splits)?;
         }
         let out = self.out.tensor.with_layout(Layout {
             shape: shape[1..].into(),
@@ -301,8 +407,8 @@ impl Product<'_> {
             && [out.offset, target.split].iter().chain(&others).all(|value| value % 4 == 0);
         let variant = Variant {
             way,
-            a: this.a.tensor.dtype(),
-            b: this.b.tensor.dtype(),
+            a: this.a.stored(),
+            b: this.b.stored(),
             out: target.tensor.dtype(),
             along,
             quads,
@@ -343,6 +449,32 @@ impl Product<'_> {
     }
 }
 
+/// How the elements of an operand are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Dense(DType),
+    Blocks(&'static Format),
+}
+
+impl Stored {
+    /// The type that they have when they are loaded.
+    const fn dtype(self) -> DType {
+        match self {
+            Self::Dense(dtype) => dtype,
+            Self::Blocks(_) => DType::Float32,
+        }
+    }
+
+    /// What loads four of them.
+    fn access(self, quads: bool) -> Slot {
+        match self {
+            Self::Dense(_) if quads => Slot::module("access/vector_quads"),
+            Self::Dense(_) => Slot::module("access/vector_elements"),
+            Self::Blocks(format) => Slot::Text(decoding(format, "access/vector_blocks")),
+        }
+    }
+}
+
 /// Which kernel, and in which shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -370,6 +502,8 @@ enum Way {
 
 /// Rows and columns of a tile of which each invocation has one register, in vectors of four.
 const QUADS: u32 = 2;
+/// Bytes from one quantised element to the next one at most, where a bound will do.
+const BLOCK_STEP: isize = 2;
 /// How much of the inner axis the tiles have in workgroup memory at a time.
 const STEP: u32 = 8;
 /// Rows and columns of a cooperative matrix.
@@ -383,7 +517,10 @@ impl Way {
     /// The best way for this product over inner parts of this length.
     fn of(product: &Product<'_>, inner: usize, caps: &Caps) -> Self {
         let (rows, columns) = (product.rows.max(product.columns), product.rows.min(product.columns));
-        let halves = [&product.a, &product.b].iter().all(|side| side.tensor.dtype() == DType::Float16);
+        let quantised = product.a.blocks.is_some() || product.b.blocks.is_some();
+        // Weights are rounded to float16 to meet what has that type.
+        let half = |side: &Side<'_>| side.blocks.is_some() || side.tensor.dtype() == DType::Float16;
+        let halves = half(&product.a) && half(&product.b);
         let (smallest, largest) = caps.subgroup_size;
         let cooperative = caps.cooperative && caps.subgroups && halves && smallest == largest;
         let with_matrices =
@@ -392,6 +529,8 @@ impl Way {
             if cooperative && columns > 8 && with_matrices(NARROW_MATRICES).fits(caps) {
                 return with_matrices(NARROW_MATRICES);
             }
+        }
+        if columns <= NARROW && !quantised {
             let large = if product.rows >= product.columns { &product.a } else { &product.b };
             let vectors = (columns.next_power_of_two() as u32).min(8);
             return if large.outer == 1 && !large.along_inner(rows, inner) {
@@ -539,8 +678,8 @@ impl Way {
 /// What distinguishes the pipelines of this operation.
 struct Variant {
     way: Way,
-    a: DType,
-    b: DType,
+    a: Stored,
+    b: Stored,
     out: DType,
     /// Whether the inner axis lies in memory, and whether four neighbours are one load.
     along: [bool; 2],
@@ -550,26 +689,33 @@ struct Variant {
 
 /// Distinguishes these pipelines from those of other shaders.
 const KEY: u64 = 20 << 56;
+/// Those with a quantised operand: two for each format, by its side.
+const BLOCKS_KEY: u64 = 128 << 56;
 
 impl Variant {
     fn key(&self) -> u64 {
         let bits = [self.along[0], self.along[1], self.quads[0], self.quads[1], self.out_quads];
         let bits = bits.iter().fold(0, |key, &bit| key << 1 | u64::from(bit));
-        KEY | self.way.key() << 14 | (self.a as u64) << 11 | (self.b as u64) << 8 | (self.out as u64) << 5 | bits
+        let kind = match (self.a, self.b) {
+            (Stored::Blocks(format), _) => BLOCKS_KEY + ((2 * format.index() as u64) << 56),
+            (_, Stored::Blocks(format)) => BLOCKS_KEY + ((2 * format.index() as u64 + 1) << 56),
+            _ => KEY,
+        };
+        let dtypes = (self.a.dtype() as u64) << 11 | (self.b.dtype() as u64) << 8 | (self.out as u64) << 5;
+        kind | self.way.key() << 14 | dtypes | bits
     }
 
     fn spec(&self) -> Spec {
-        let access = |quads| Slot::module(if quads { "access/vector_quads" } else { "access/vector_elements" });
         let mut slots = vec![
-            ("A_ACCESS", access(self.quads[0])),
-            ("B_ACCESS", access(self.quads[1])),
+            ("A_ACCESS", self.a.access(self.quads[0])),
+            ("B_ACCESS", self.b.access(self.quads[1])),
             ("OUT", Slot::module(dtype_module(self.out))),
             ("OUT_ACCESS", Slot::module(vector_store_module(self.out_quads, self.out.size()))),
         ];
         if !matches!(self.way, Way::Cooperative { .. }) {
-            slots.push(("ACCUMULATOR", accumulator(self.a)));
-            slots.push(("A", Slot::module(dtype_module(self.a))));
-            slots.push(("B", Slot::module(dtype_module(self.b))));
+            slots.push(("ACCUMULATOR", accumulator(self.out)));
+            slots.push(("A", Slot::module(dtype_module(self.a.dtype()))));
+            slots.push(("B", Slot::module(dtype_module(self.b.dtype()))));
         }
         let mut counts = |names: &[(&'static str, u32)]| {
             slots.extend(names.iter().map(|&(name, count)| (name, Slot::Text(count.to_string()))));
@@ -651,7 +797,7 @@ impl Variant {
                         slots.push(("REDUCE", lanes.module()));
                         constants.push(("ROW_QUADS", number(self.way.row_quads())));
                         constants.extend(lanes.constants());
-                        constants.push(("TWO_STEPS", if self.a.size() == 2 { 1.0 } else { 0.0 }));
+                        constants.push(("TWO_STEPS", if self.a.dtype().size() == 2 { 1.0 } else { 0.0 }));
                         (include_str!("../../../shaders/matmul_narrow.wgsl"), constants)
                     }
                 }
@@ -689,7 +835,19 @@ pub(crate) fn all_specs() -> Vec<Spec> {
             for bits in (0..32).filter(|&bits| all || bits == 0 || bits == 31) {
                 let [a_along, b_along, a_quads, b_quads, out_quads] = [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
                 let (along, quads) = ([a_along, b_along], [a_quads, b_quads]);
-                specs.push(Variant { way, a, b, out: a, along, quads, out_quads }.spec());
+                let (a, b, out) = (Stored::Dense(a), Stored::Dense(b), a);
+                specs.push(Variant { way, a, b, out, along, quads, out_quads }.spec());
+            }
+        }
+    }
+    for (i, format) in Format::ALL.iter().enumerate() {
+        for way in tiles.into_iter().take(1).chain(cooperative.into_iter().take(1)) {
+            let dense = if way == tiles[0] { floats[i % 3] } else { DType::Float16 };
+            let mut operands = [Stored::Dense(dense), Stored::Blocks(format)];
+            operands.rotate_left(i % 2);
+            let [a, b] = operands;
+            for along in [[true, true], [false, false]] {
+                specs.push(Variant { way, a, b, out: dense, along, quads: [true; 2], out_quads: true }.spec());
             }
         }
     }

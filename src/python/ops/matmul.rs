@@ -3,10 +3,14 @@
 use pyo3::prelude::*;
 use smallvec::SmallVec;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops;
+use crate::ops::activation::Activation;
+use crate::ops::quantised::Either;
 use crate::python::arrays::{Argument, argument};
-use crate::python::call::{Call, call_on_tensors, is_operand, tensor_argument};
+use crate::python::call::{Any, Call, activation_argument, call_on_tensors, is_operand, tensor_argument};
+use crate::python::quant::weights;
+use crate::quant::QuantTensor;
 use crate::tensor::Tensor;
 
 const NAME: &str = "matmul";
@@ -18,6 +22,9 @@ pub(in crate::python) fn call_matmul(
     other: &Bound<'_, PyAny>,
     reflected: bool,
 ) -> PyResult<Py<PyAny>> {
+    if let Some(w) = weights(other) {
+        return multiply_quantised(py, w, Argument::Tensor(tensor.clone()), !reflected, None, None, None);
+    }
     if !is_operand(other)? {
         return Ok(py.NotImplemented());
     }
@@ -34,10 +41,55 @@ pub(in crate::python) fn call_matmul(
         .run(arguments, |ready, out| ops::matmul(ready[0].tensor(), ready[1].tensor(), out))
 }
 
+/// `@`, with quantised weights on the left, or on the right if `reflected`.
+pub(in crate::python) fn call_quantised(
+    py: Python<'_>,
+    w: &QuantTensor,
+    other: &Bound<'_, PyAny>,
+    reflected: bool,
+) -> PyResult<Py<PyAny>> {
+    if weights(other).is_none() && !is_operand(other)? {
+        return Ok(py.NotImplemented());
+    }
+    let x = dense(other, if reflected { "a" } else { "b" })?;
+    multiply_quantised(py, w, x, reflected, None, None, None)
+}
+
+/// The operand beside quantised weights.
+fn dense(obj: Any<'_, '_>, label: &str) -> PyResult<Argument> {
+    if weights(obj).is_some() {
+        let message = format!("{NAME}: both operands are quantised; dequantize() one of them");
+        return Err(Error::DType(message).into());
+    }
+    Ok(tensor_argument(argument(obj, NAME, label)?, NAME)?)
+}
+
+/// A product with quantised weights, which are on the right if `reflected`.
+fn multiply_quantised(
+    py: Python<'_>,
+    w: &QuantTensor,
+    x: Argument,
+    reflected: bool,
+    activation: Option<Activation>,
+    out: Option<Any<'_, '_>>,
+    device: Option<Any<'_, '_>>,
+) -> PyResult<Py<PyAny>> {
+    let arguments: SmallVec<[Argument; 2]> = SmallVec::from_iter([Argument::Tensor(w.blocks().clone()), x]);
+    Call::new(py, NAME, &arguments, out, device)?.run(arguments, |ready, out| {
+        let (w, x) = (Either::Quantised(w), Either::Dense(ready[1].tensor()));
+        let (a, b) = if reflected { (x, w) } else { (w, x) };
+        ops::quantised::matmul(a, b, activation, out)
+    })
+}
+
 /// Matrix product, as NumPy's: ``a[..., m, k]`` times ``b[..., k, n]``, leading axes broadcast.
 ///
 /// A vector on the left is a row, one on the right a column; that axis is not in the result. float16 and bfloat16 are
-/// multiplied and summed in float32, integers in int32. Transposed and strided operands take no copy.
+/// multiplied and summed in float32, integers in int32. Transposed and strided operands take no copy. With an
+/// ``activation``, such as ``"silu"``, that is applied to the result.
+///
+/// One operand may be a `QuantTensor`, as in ``matmul(x, w.T)``. The product then has the dtype of the other one; if that is
+/// float16, devices with matrix units round the weights to float16, too.
 ///
 /// Examples
 /// --------
@@ -46,15 +98,25 @@ pub(in crate::python) fn call_matmul(
 /// array([[3., 2.],
 ///        [7., 4.]], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (a, b, /, *, out = None, device = None))]
+#[pyo3(signature = (a, b, /, *, activation = None, out = None, device = None))]
 fn matmul(
     py: Python<'_>,
     a: &Bound<'_, PyAny>,
     b: &Bound<'_, PyAny>,
+    activation: Option<&Bound<'_, PyAny>>,
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
-    call_on_tensors(py, NAME, &[(a, "a"), (b, "b")], out, device, |t, out| ops::matmul(t[0], t[1], out))
+    let activation = activation_argument(NAME, activation)?;
+    if let Some(w) = weights(a) {
+        return multiply_quantised(py, w, dense(b, "b")?, false, activation, out, device);
+    }
+    if let Some(w) = weights(b) {
+        return multiply_quantised(py, w, dense(a, "a")?, true, activation, out, device);
+    }
+    call_on_tensors(py, NAME, &[(a, "a"), (b, "b")], out, device, |t, out| {
+        ops::activated(activation, NAME, t, || ops::matmul(t[0], t[1], out))
+    })
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -11,6 +11,7 @@ use crate::ops;
 use crate::ops::take::target;
 use crate::python::arrays::{Argument, argument, argument_as, as_array, plain_array, python_scalar};
 use crate::python::call::{Any, Call, optional_axis_argument, tensor_argument};
+use crate::python::quant::weights;
 use crate::python::tensor::PyTensor;
 use crate::shape::show;
 use crate::tensor::Tensor;
@@ -41,7 +42,8 @@ fn take(
     })
 }
 
-/// The rows of a table at ``ids``, which may have any shape: ``take(table, ids, axis=0)``.
+/// The rows of a table at ``ids``, which may have any shape: ``take(table, ids, axis=0)``. Of a `QuantTensor` they are
+/// float32.
 ///
 /// Examples
 /// --------
@@ -58,6 +60,12 @@ fn embedding(
     out: Option<&Bound<'_, PyAny>>,
     device: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
+    if let Some(table) = weights(table) {
+        let ids = checked("embedding", ids, "ids", &table.shape(), Some(0))?;
+        let arguments = SmallVec::from_iter([Argument::Tensor(table.blocks().clone()), ids]);
+        return Call::new(py, "embedding", &arguments, out, device)?
+            .run(arguments, |ready, out| ops::quantised::embedding(table, ready[1].tensor(), out));
+    }
     call(py, "embedding", (table, "table"), (ids, "ids"), Some(0), out, device, ops::embedding)
 }
 

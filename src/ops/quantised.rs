@@ -1,0 +1,359 @@
+//! Operations on quantised weights: quantise, dequantise, rows by their indices, products with vectors and matrices.
+//!
+//! Weights stay in blocks. Products decode them in registers, or on their way into workgroup memory; only the CPU
+//! decodes parts of them into memory, when it multiplies them with a matrix. What is not said here is as for
+//! other tensors: `matmul_vec`, `matmul` and `embedding` in the files of these names.
+
+mod cpu;
+mod gpu;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::activation::Activation;
+use super::matmul::swapped;
+use super::{Output, assign, astype, contiguous};
+use crate::device::Device;
+use crate::device::select;
+use crate::dtype::{DType, Kind, Scalar};
+use crate::error::{Error, Result};
+use crate::gpu::wgsl;
+use crate::profile;
+use crate::quant::{Format, QuantTensor};
+use crate::shape::{Layout, Shape, broadcast_shapes, show};
+use crate::tensor::Tensor;
+
+#[cfg(test)]
+pub(crate) use gpu::all_specs;
+
+/// Whether the CPU device may round vectors to bytes, which it multiplies with weights several times as fast.
+static INT8_ACTIVATIONS: AtomicBool = AtomicBool::new(true);
+
+/// Whether the CPU device may round vectors to bytes in products with quantised weights.
+#[must_use]
+pub fn int8_activations() -> bool {
+    INT8_ACTIVATIONS.load(Ordering::Relaxed)
+}
+
+/// Lets the CPU device round vectors to bytes in products with quantised weights, or not.
+pub fn set_int8_activations(allowed: bool) {
+    INT8_ACTIVATIONS.store(allowed, Ordering::Relaxed);
+}
+
+/// Weights of a format that come close to `x`: blocks along its last axis.
+pub fn quantize(x: &Tensor, format: &'static Format) -> Result<QuantTensor> {
+    const NAME: &str = "quantize";
+    if x.dtype().kind() != Kind::Float {
+        return Err(Error::DType(format!(
+            "{NAME}: the array has dtype {}; floats are quantised, so convert it with astype()",
+            x.dtype()
+        )));
+    }
+    let Device::Cpu(device) = x.device() else {
+        let host = x.to_host(select::cpu()?)?;
+        return quantize(&host, format)?.to(x.device());
+    };
+    let weights = QuantTensor::empty(NAME, x.device(), format, x.shape())?;
+    cpu::quantize(*device, &contiguous(x)?, &weights);
+    Ok(weights)
+}
+
+/// The numbers that weights stand for.
+pub fn dequantize(w: &QuantTensor, dtype: DType) -> Result<Tensor> {
+    const NAME: &str = "dequantize";
+    if dtype.kind() != Kind::Float {
+        return Err(Error::DType(format!("{NAME}: weights become floats, but dtype={dtype} is none")));
+    }
+    let shape = w.stored_shape();
+    let out = Tensor::empty(w.device(), &shape, dtype, NAME)?;
+    decode_rows(NAME, &as_rows(w)?, None, &out)?;
+    Ok(if w.is_transposed() { swapped(&out) } else { out })
+}
+
+/// The rows of `table` at `ids`, as float32.
+pub fn embedding(table: &QuantTensor, ids: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
+    const NAME: &str = "embedding";
+    table.device().check_same(ids.device(), NAME, ["table", "ids"])?;
+    let shape = table.shape();
+    if table.is_transposed() || shape.len() < 2 {
+        return Err(Error::Shape(format!(
+            "{NAME}: a quantised table has rows of blocks, in two axes or more, and is not transposed; this one has \
+             shape {}",
+            show(&shape)
+        )));
+    }
+    if ids.dtype().kind() != Kind::Int {
+        return Err(Error::DType(format!("{NAME}: indices are integers, but their dtype is {}", ids.dtype())));
+    }
+    if shape[0] == 0 && !ids.is_empty() {
+        return Err(Error::Bounds(format!(
+            "{NAME}: axis 0 of shape {} is empty, and there are {} indices",
+            show(&shape),
+            ids.len()
+        )));
+    }
+    let result: Shape = ids.shape().iter().chain(&shape[1..]).copied().collect();
+    let layout = Layout::contiguous(&result);
+    let output = Output::new(NAME, table.device(), layout, DType::Float32, out, &[table.blocks(), ids], |_, _| false)?;
+    if output.target.is_empty() {
+        return output.finish();
+    }
+    let dtype = if ids.dtype() == DType::UInt32 { DType::UInt32 } else { DType::Int32 };
+    let ids = contiguous(&astype(ids, dtype, false)?)?.reshape(&[ids.len()])?;
+    let target = &output.target;
+    if target.layout().is_contiguous() && target.layout().offset % 4 == 0 {
+        decode_rows(NAME, &entries(table)?, Some(&ids), target)?;
+    } else {
+        let result = Tensor::empty(target.device(), &result, DType::Float32, NAME)?;
+        decode_rows(NAME, &entries(table)?, Some(&ids), &result)?;
+        assign(target, (&result).into())?;
+    }
+    output.finish()
+}
+
+/// Weights as a matrix of all their rows.
+fn as_rows(w: &QuantTensor) -> Result<QuantTensor> {
+    let shape = w.stored_shape();
+    let (&length, rows) = shape.split_last().expect("weights have an axis");
+    let bytes = w.blocks().shape().last().copied().unwrap_or_default();
+    let count: usize = rows.iter().product();
+    let blocks = w.blocks().reshape(&[count, bytes])?;
+    QuantTensor::new("reshape", w.format(), &blocks, &[count, length])
+}
+
+/// Weights as a matrix of what the first axis counts.
+fn entries(w: &QuantTensor) -> Result<QuantTensor> {
+    let shape = w.stored_shape();
+    let (count, length) = (shape[0], shape[1..].iter().product());
+    let bytes = w.blocks().shape()[1..].iter().product();
+    let blocks = w.blocks().reshape(&[count, bytes])?;
+    QuantTensor::new("reshape", w.format(), &blocks, &[count, length])
+}
+
+/// Writes the rows of a matrix of weights, or those that indices name, to a tensor that has no gaps.
+fn decode_rows(name: &'static str, w: &QuantTensor, ids: Option<&Tensor>, out: &Tensor) -> Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let length = w.stored_shape()[1];
+    let out = out.reshape(&[out.len() / length, length])?;
+    match w.device() {
+        Device::Cpu(device) => {
+            cpu::decode_rows(*device, w, ids, &out);
+            Ok(())
+        }
+        Device::Gpu(_) => gpu::decode_rows(name, w, ids, &out),
+    }
+}
+
+/// `w @ x` for quantised weights `w[..., n, k]` and `x[..., k]`: leading axes broadcast.
+pub fn matmul_vec(w: &QuantTensor, x: &Tensor, activation: Option<Activation>, out: Option<&Tensor>) -> Result<Tensor> {
+    const NAME: &str = "matmul_vec";
+    w.device().check_same(x.device(), NAME, ["w", "x"])?;
+    let w_shape = w.shape();
+    let (&[ref w_lead @ .., n, k], &[ref x_lead @ .., x_k]) = (&w_shape[..], x.shape()) else {
+        return Err(Error::Shape(format!(
+            "{NAME}: w needs two axes or more and x one or more; w has shape {} and x {}",
+            show(&w_shape),
+            show(x.shape())
+        )));
+    };
+    if k != x_k {
+        return Err(Error::Shape(format!(
+            "{NAME}: w has shape {} and x {}; their last axes must be equal, but {k} is not {x_k}",
+            show(&w_shape),
+            show(x.shape())
+        )));
+    }
+    let lead = broadcast_shapes(w_lead, x_lead, NAME, ["w", "x"]).map_err(|_| {
+        Error::Shape(format!(
+            "{NAME}: w has shape {} and x {}; the axes before the last two of w and the last one of x do not broadcast",
+            show(&w_shape),
+            show(x.shape())
+        ))
+    })?;
+    let extended = |last: usize| lead.iter().copied().chain([last]).collect::<Shape>();
+    let x = float(x)?;
+    let output = result(NAME, w, &x, &extended(n), out)?;
+    let x = x.with_layout(x.layout().broadcast_to(&extended(k), NAME)?);
+    multiply(NAME, w, &x, &output.target, activation)?;
+    output.finish()
+}
+
+/// `a @ b`, one of which is quantised, the other a vector, a matrix or a stack of matrices.
+pub fn matmul(a: Either<'_>, b: Either<'_>, activation: Option<Activation>, out: Option<&Tensor>) -> Result<Tensor> {
+    const NAME: &str = "matmul";
+    let (w, x, w_first) = match (a, b) {
+        (Either::Quantised(w), Either::Dense(x)) => (w, x, true),
+        (Either::Dense(x), Either::Quantised(w)) => (w, x, false),
+        (Either::Quantised(_), Either::Quantised(_)) => {
+            return Err(Error::DType(format!("{NAME}: both operands are quantised; dequantize() one of them")));
+        }
+        (Either::Dense(_), Either::Dense(_)) => unreachable!("one of them is quantised"),
+    };
+    w.device().check_same(x.device(), NAME, if w_first { ["a", "b"] } else { ["b", "a"] })?;
+    let w_shape = w.shape();
+    let fail = |why: String| {
+        let (a, b) = if w_first { (&w_shape[..], x.shape()) } else { (x.shape(), &w_shape[..]) };
+        Error::Shape(format!("{NAME}: a has shape {} and b {}; {why}", show(a), show(b)))
+    };
+    if w_shape.len() < 2 || x.shape().is_empty() {
+        return Err(fail("quantised weights need two axes or more here, and the other operand one or more".into()));
+    }
+    // As products of rows of weights with vectors: x @ w is wᵀ with the rows of x, w @ x is w with the columns of x.
+    let rows = if w_first { w.clone() } else { w.transposed(NAME)? };
+    let rows_shape = rows.shape();
+    let [ref w_lead @ .., n, k] = rows_shape[..] else { unreachable!("it has two axes or more") };
+    let is_vector = x.shape().len() == 1;
+    let x = float(x)?;
+    let vectors = if w_first && !is_vector { swapped(&x) } else { x };
+    let (&x_k, x_lead) = vectors.shape().split_last().expect("it has an axis");
+    if x_k != k {
+        let axes = match (w_first, is_vector) {
+            (true, true) => "the last axis of a must be as long as the axis of b",
+            (true, false) => "the last axis of a must be as long as the last but one of b",
+            (false, _) => "the last axis of a must be as long as the last but one of b",
+        };
+        let (first, second) = if w_first { (k, x_k) } else { (x_k, k) };
+        return Err(fail(format!("{axes}, but {first} is not {second}")));
+    }
+    // The axes before matrices broadcast; that of the vectors has nothing to do with the weights.
+    let (x_lead, count) =
+        if is_vector { (x_lead, None) } else { (&x_lead[..x_lead.len() - 1], x_lead.last().copied()) };
+    let lead = broadcast_shapes(w_lead, x_lead, NAME, ["a", "b"])
+        .map_err(|_| fail("the axes before the last two do not broadcast".into()))?;
+    let extended = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
+    let count_axis = count.as_slice();
+    let shape = match count {
+        Some(count) if w_first => extended(&[n, count]),
+        Some(count) => extended(&[count, n]),
+        None => extended(&[n]),
+    };
+    let output = result(NAME, &rows, &vectors, &shape, out)?;
+    let x_shape = extended(&[count_axis, &[k]].concat());
+    let vectors = vectors.with_layout(vectors.layout().broadcast_to(&x_shape, NAME)?);
+    let target = if w_first && !is_vector { swapped(&output.target) } else { output.target.clone() };
+    // The weights have an axis for the vectors, along which they repeat.
+    let rows = if is_vector { rows } else { rows.repeated() };
+    multiply(NAME, &rows, &vectors, &target, activation)?;
+    output.finish()
+}
+
+/// An operand of a product.
+#[derive(Clone, Copy)]
+pub enum Either<'a> {
+    Dense(&'a Tensor),
+    Quantised(&'a QuantTensor),
+}
+
+/// The dense operand as floats.
+fn float(x: &Tensor) -> Result<Tensor> {
+    if x.dtype().kind() == Kind::Float { Ok(x.clone()) } else { astype(x, DType::Float32, false) }
+}
+
+/// Where a product goes: it has the type of the dense operand.
+fn result(name: &str, w: &QuantTensor, x: &Tensor, shape: &[usize], out: Option<&Tensor>) -> Result<Output> {
+    Output::new(name, w.device(), Layout::contiguous(shape), x.dtype(), out, &[w.blocks(), x], |_, _| false)
+}
+
+/// Writes `w[..., n, k] · x[..., k]` to `out[..., n]`, where the leading axes of x and out are equal, and those of w
+/// broadcast to them. `out` overlaps neither operand.
+fn multiply(
+    name: &'static str,
+    w: &QuantTensor,
+    x: &Tensor,
+    out: &Tensor,
+    activation: Option<Activation>,
+) -> Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    if x.is_empty() {
+        assign(out, super::Operand::Scalar(Scalar::Int(0)))?;
+        return activation.map_or(Ok(()), |activation| activation.apply(out));
+    }
+    let shape = w.shape();
+    let (k, n) = (shape[shape.len() - 1], shape[shape.len() - 2]);
+    let lead = &out.shape()[..out.shape().len() - 1];
+    // The axes along which the weights change, and those of the vectors that meet the same weights.
+    let w_lead = &shape[..shape.len() - 2];
+    let missing = lead.len() - w_lead.len();
+    let changes = |axis: usize| axis >= missing && w_lead[axis - missing] > 1;
+    let outer: Vec<usize> = (0..lead.len()).filter(|&axis| changes(axis)).collect();
+    let mut order: Shape = outer.iter().copied().chain((0..lead.len()).filter(|&axis| !changes(axis))).collect();
+    order.push(lead.len());
+    let [x, out_view] = [x, out].map(|tensor| tensor.with_layout(tensor.layout().permuted(&order)));
+    let matrices: Vec<usize> = outer.iter().map(|&axis| lead[axis]).collect();
+    let vectors: usize = lead.iter().product::<usize>() / matrices.iter().product::<usize>().max(1);
+    let mut index = vec![0; matrices.len()];
+    for _ in 0..matrices.iter().product() {
+        let at = |tensor: &Tensor| {
+            let mut layout = tensor.layout().clone();
+            for (at, stride) in index.iter().zip(&layout.strides) {
+                layout.offset += *at as isize * stride;
+            }
+            layout.shape.drain(..index.len());
+            layout.strides.drain(..index.len());
+            tensor.with_layout(layout)
+        };
+        let mut w_index = vec![0; w_lead.len()];
+        for (&axis, &at) in outer.iter().zip(&index) {
+            w_index[axis - missing] = at;
+        }
+        let target = at(&out_view);
+        // What cannot be seen as a matrix goes through one.
+        let whole = match target.layout().reshaped(&[vectors, n]) {
+            Some(layout) => target.with_layout(layout),
+            None => Tensor::empty(out.device(), &[vectors, n], out.dtype(), name)?,
+        };
+        multiply_matrix(name, &w.matrix(&w_index), &at(&x).reshape(&[vectors, k])?, &whole, activation)?;
+        if target.layout().reshaped(&[vectors, n]).is_none() {
+            assign(&target, (&whole.reshape(target.shape())?).into())?;
+        }
+        for (at, &length) in index.iter_mut().zip(&matrices).rev() {
+            *at += 1;
+            if *at < length {
+                break;
+            }
+            *at = 0;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `w[n, k] · x[v, k]` to `out[v, n]`.
+fn multiply_matrix(
+    name: &'static str,
+    w: &QuantTensor,
+    x: &Tensor,
+    out: &Tensor,
+    activation: Option<Activation>,
+) -> Result<()> {
+    let activated = match w.device() {
+        Device::Cpu(device) => {
+            profile::count(|| (w.len() * x.shape()[0]) as u64);
+            cpu::multiply(*device, name, w, x, out, !int8_activations())?;
+            false
+        }
+        Device::Gpu(_) => gpu::multiply(name, w, x, out, activation)?,
+    };
+    match activation {
+        Some(activation) if !activated => activation.apply(out),
+        _ => Ok(()),
+    }
+}
+
+/// The text that decodes blocks of a format in a shader: `decode_eight`, and `ELEMENTS` and `BYTES` of a block; then a
+/// module that makes use of them.
+pub(super) fn decoding(format: &Format, module: &str) -> String {
+    let shared = |name: &str| wgsl::imported(name, &[]).map_or_else(|_| unreachable!("{name} is there"), String::from);
+    let mut text = format!("const ELEMENTS = {}u;\nconst BYTES = {}u;\n", format.elements, format.bytes);
+    text += &shared("quant/bytes");
+    text += format.wgsl;
+    if !format.wgsl.contains("fn decode_eight(") {
+        text += &shared("quant/integers");
+    }
+    if !module.is_empty() {
+        text += &shared(module);
+    }
+    text
+}
