@@ -2,7 +2,7 @@
 //     0: half d    2: 32 bytes, whose lower halves are q of elements 0, 2, and so on, the upper ones of 1, 3, and so on
 // x = d * table[q], rounded, which is the same everywhere, since it is one multiplication.
 fn decode_eight(block: u32, part: u32) -> Eight {
-    let word = word_at(block + 2u + part * 4u);
+    let word = word_at_even(block + 2u, part);
     let d = half_at(block);
     return Eight(
         of_table(vec4<u32>(word) >> vec4<u32>(0u, 4u, 8u, 12u)) * d,

@@ -5,14 +5,18 @@
 //         The upper two bits are those of 4 bytes: their lowest bits of groups 0..3, and so on.
 //     108: half d
 // x = d * (scale - 32) * (q - 4): 11 bits by 6 by 3.
-fn decode_eight(block: u32, part: u32) -> Eight {
-    let first = (part & 3u) * 8u;
-    let low = words_at_even(block + 32u + (part / 16u) * 32u + first) >> vec2<u32>(((part / 4u) & 3u) * 2u);
-    let high = words_at_even(block + first) >> vec2<u32>(part / 4u);
-    let q = (low & vec2<u32>(0x03030303u)) | ((high & vec2<u32>(0x01010101u)) << vec2<u32>(2u));
+fn packed_eight(block: u32, part: u32) -> vec2<u32> {
+    let first = (part & 3u) * 2u;
+    let low = words_at_even(block, 8u + (part / 16u) * 8u + first) >> vec2<u32>(((part / 4u) & 3u) * 2u);
+    let high = words_at_even(block, first) << vec2<u32>(7u - part / 4u);
+    // 32 * (q - 4)
+    return ((low & vec2<u32>(0x03030303u)) << vec2<u32>(5u)) | (~high & vec2<u32>(0x80808080u));
+}
+
+fn scaling(block: u32, part: u32) -> vec2<f32> {
     let group = part / 2u;
-    let scale_low = (byte_at(block + 96u + (group & 7u)) >> ((group / 8u) * 4u)) & 0xfu;
-    let scale_high = (byte_at(block + 104u + (group & 3u)) >> ((group / 4u) * 2u)) & 3u;
-    let scale = half_at(block + 108u) * f32(i32(scale_low | (scale_high << 4u)) - 32);
-    return Eight(numbers(q.x, 4.0) * scale, numbers(q.y, 4.0) * scale);
+    let low = byte_at(block + 96u + (group & 7u)) >> ((group / 8u) * 4u);
+    let high = byte_at(block + 104u + (group & 3u)) >> ((group / 4u) * 2u);
+    let scale = number((low & 0xfu) | ((high & 3u) << 4u), 32.0);
+    return vec2<f32>(half_at(block + 108u) * scale * 0.03125, -0.0);
 }

@@ -3,12 +3,15 @@
 //     128: 64 bytes of the upper two. 32 of them hold 128 elements: their lowest bits the first 32, and so on.
 //     192: for each group a signed byte, its scale    208: half d
 // x = d * scale * (q - 32): 11 bits by 7 by 5, since the 128 and 32 that need another bit are powers of two.
-fn decode_eight(block: u32, part: u32) -> Eight {
+fn packed_eight(block: u32, part: u32) -> vec2<u32> {
     let upper = part / 16u;
-    let low = words_at_even(block + upper * 64u + (part & 7u) * 8u) >> vec2<u32>(((part / 8u) & 1u) * 4u);
-    let high = words_at_even(block + 128u + upper * 32u + (part & 3u) * 8u) >> vec2<u32>(((part / 4u) & 3u) * 2u);
-    let q = (low & vec2<u32>(0x0f0f0f0fu)) | ((high & vec2<u32>(0x03030303u)) << vec2<u32>(4u));
-    let signed = i32(byte_at(block + 192u + part / 2u) << 24u) >> 24u;
-    let scale = half_at(block + 208u) * f32(signed);
-    return Eight(numbers(q.x, 32.0) * scale, numbers(q.y, 32.0) * scale);
+    let low = words_at_even(block, upper * 16u + (part & 7u) * 2u) >> vec2<u32>(((part / 8u) & 1u) * 4u);
+    let high = words_at_even(block, 32u + upper * 8u + (part & 3u) * 2u) << vec2<u32>(6u - ((part / 4u) & 3u) * 2u);
+    // 4 * (q - 32)
+    return ((low & vec2<u32>(0x0f0f0f0fu)) << vec2<u32>(2u)) | ((high & vec2<u32>(0xc0c0c0c0u)) ^ vec2<u32>(0x80808080u));
+}
+
+fn scaling(block: u32, part: u32) -> vec2<f32> {
+    let scale = number(byte_at(block + 192u + part / 2u) ^ 0x80u, 128.0);
+    return vec2<f32>(half_at(block + 208u) * scale * 0.25, -0.0);
 }

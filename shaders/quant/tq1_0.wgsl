@@ -5,24 +5,29 @@
 // A byte is a fraction of 256, with q as its digits to base 3: multiplied by 3^n, what is left below 256 begins with
 // digit n.
 // x = d * (q - 1): 11 bits by 1.
-fn decode_eight(block: u32, part: u32) -> Eight {
+fn packed_eight(block: u32, part: u32) -> vec2<u32> {
     let last = part >= 30u;
     let middle = part >= 20u;
-    let bytes = select(select((part & 3u) * 8u, 32u + (part & 1u) * 8u, middle), 48u, last);
+    let word = select(select((part & 3u) * 2u, 8u + (part & 1u) * 2u, middle), 12u, last);
     let digit = select(select(part / 4u, (part - 20u) / 2u, middle), (part & 1u) * 2u, last);
     // The last four bytes have both halves of the eight.
     let next = select(0u, 1u, last);
-    let low = word_at(block + bytes);
-    let high = word_at(block + bytes + 4u - next * 4u);
-    let d = half_at(block + 52u);
-    return Eight(numbers(digits(low, digit), 1.0) * d, numbers(digits(high, digit + next), 1.0) * d);
+    return vec2<u32>(
+        digits(word_at_even(block, word), digit),
+        digits(word_at_even(block, word + 1u - next), digit + next),
+    );
 }
 
-// A digit of each of four bytes.
+// A digit of each of four bytes, less 1.
 fn digits(word: u32, digit: u32) -> u32 {
     let power = select((0x1b090301u >> (digit * 8u)) & 0xffu, 81u, digit == 4u);
     // Every other byte, so that there is room above it.
     let left = ((vec2<u32>(word, word >> 8u) & vec2<u32>(0x00ff00ffu)) * power) & vec2<u32>(0x00ff00ffu);
-    let q = ((left * 3u) >> vec2<u32>(8u)) & vec2<u32>(0x00030003u);
-    return q.x | (q.y << 8u);
+    // The upper byte of each sixteen bits is the digit, with 127 added.
+    let q = left * 3u + vec2<u32>(0x7f007f00u);
+    return (((q.x >> 8u) & 0x00ff00ffu) | (q.y & 0xff00ff00u)) ^ 0x80808080u;
+}
+
+fn scaling(block: u32, part: u32) -> vec2<f32> {
+    return vec2<f32>(half_at(block + 52u), -0.0);
 }

@@ -1,73 +1,101 @@
-// The bytes of quantised weights, and what several formats share. `weights` is an array<u32>, declared elsewhere.
+// The bytes of quantised weights, and what several formats share. `this_data` is an array<u32>, declared elsewhere.
 // Offsets count bytes. No word is loaded that has none of the bytes that are asked for.
+//
+// A format defines three functions of `block`, the offset of a block, and of `part`, which stands for the elements
+// 8 * part .. 8 * part + 7 of it:
+//     packed_eight: eight integers as signed bytes, the first of them the lowest
+//     scaling: a scale and an offset, so that elements are scale * integer + offset
+//     decode_eight: the elements. Formats that leave it out get it of `integers`.
+// The integers may be multiples of what a format's numbers q are, and the scale then a fraction: 16 * (q - 8) takes fewer
+// instructions than q - 8. Where there is nothing to be added the offset is -0, since 0 would change the sign of -0.
 //
 // What decode_eight of a format computes is exact, however a compiler contracts it: a product is one of a half and of
 // small integers, which fits 24 bits, so that fma and a multiplication before an addition round alike. Formats of which
 // that is not true say what they do. Nor do subnormal floats arise, which GPUs flush: the smallest half is 2^-24.
 struct Eight { low: vec4<f32>, high: vec4<f32> }
 
+// Eight signed bytes, scaled.
+fn scaled(packed: vec2<u32>, scaling: vec2<f32>) -> Eight {
+    // Flipping the upper bit of a signed byte adds 128.
+    let bytes = packed ^ vec2<u32>(0x80808080u);
+    return Eight(
+        numbers(bytes.x, 128.0) * scaling.x + scaling.y,
+        numbers(bytes.y, 128.0) * scaling.x + scaling.y,
+    );
+}
+
 fn byte_at(offset: u32) -> u32 {
-    return (weights[offset / 4u] >> ((offset & 3u) * 8u)) & 0xffu;
+    return (this_data[offset / 4u] >> ((offset & 3u) * 8u)) & 0xffu;
 }
 
 // Sixteen bits at an even offset, and whatever is above them.
 fn sixteen_at(offset: u32) -> u32 {
-    return weights[offset / 4u] >> ((offset & 2u) * 8u);
+    return this_data[offset / 4u] >> ((offset & 2u) * 8u);
 }
 
-// Four bytes from any offset.
-fn word_at(offset: u32) -> u32 {
-    let shift = (offset & 3u) * 8u;
-    // In two steps, since the shift may be by 32.
-    return (weights[offset / 4u] >> shift) | ((weights[(offset + 3u) / 4u] << (31u - shift)) << 1u);
+// Two words of the array.
+fn two_words(at: u32) -> vec2<u32> { return vec2<u32>(this_data[at], this_data[at + 1u]); }
+
+// Below bytes are some words further than an offset. A compiler would not know that the words leave the alignment as it
+// is, and compute it for every place anew.
+
+// Four bytes, an even offset.
+fn word_at_even(offset: u32, further: u32) -> u32 {
+    let below = this_data[offset / 4u + further];
+    let above = this_data[(offset + 3u) / 4u + further];
+    return select(below, (below >> 16u) | (above << 16u), (offset & 2u) != 0u);
 }
 
-// Eight bytes from any offset.
-fn words_at(offset: u32) -> vec2<u32> {
-    let at = offset / 4u;
-    let shift = vec2<u32>((offset & 3u) * 8u);
-    let middle = weights[at + 1u];
-    let above = vec2<u32>(middle, weights[(offset + 7u) / 4u]);
-    return (vec2<u32>(weights[at], middle) >> shift) | ((above << (31u - shift)) << vec2<u32>(1u));
-}
-
-// Eight bytes from an even offset.
-fn words_at_even(offset: u32) -> vec2<u32> {
-    let at = offset / 4u;
-    let below = vec2<u32>(weights[at], weights[at + 1u]);
-    let above = vec2<u32>(below.y, weights[(offset + 7u) / 4u]);
+// Eight bytes, an even offset.
+fn words_at_even(offset: u32, further: u32) -> vec2<u32> {
+    let below = two_words(offset / 4u + further);
+    let above = vec2<u32>(below.y, this_data[(offset + 7u) / 4u + further]);
     return select(below, (below >> vec2<u32>(16u)) | (above << vec2<u32>(16u)), (offset & 2u) != 0u);
 }
 
-// Eight bytes from an offset that is a multiple of 4.
-fn words_at_whole(offset: u32) -> vec2<u32> {
-    return vec2<u32>(weights[offset / 4u], weights[offset / 4u + 1u]);
+// Eight bytes, any offset.
+fn words_at(offset: u32, further: u32) -> vec2<u32> {
+    let below = two_words(offset / 4u + further);
+    let above = vec2<u32>(below.y, this_data[(offset + 7u) / 4u + further]);
+    let shift = vec2<u32>((offset & 3u) * 8u);
+    // In two steps, since the shift may be by 32.
+    return (below >> shift) | ((above << (31u - shift)) << vec2<u32>(1u));
 }
 
-// The half in the lower bits of a word. Instructions that convert halves may flush subnormal ones.
-fn half_of(bits: u32) -> f32 {
-    let size = bits & 0x7fffu;
-    // The exponent's bias moves from 15 to 127, that of infinity and NaN from 31 to 255.
-    let normal = (size << 13u) + select(0x38000000u, 0x70000000u, size >= 0x7c00u);
-    let subnormal = bitcast<u32>(f32(size) * 0x1p-24);
-    return bitcast<f32>(select(normal, subnormal, size < 0x400u) | ((bits & 0x8000u) << 16u));
+// The two halves of a word. Instructions that convert halves may flush subnormal ones.
+fn halves_of(word: u32) -> vec2<f32> {
+    let bits = vec2<u32>(word, word >> 16u);
+    // A subnormal half is a multiple of 2^-24, here with its sign.
+    let sizes = bitcast<vec2<f32>>((bits & vec2<u32>(0x3ffu)) | vec2<u32>(0x4b000000u)) - 0x1p+23;
+    let units = bitcast<vec2<f32>>(((bits & vec2<u32>(0x8000u)) << vec2<u32>(16u)) | vec2<u32>(0x33800000u));
+    return select(unpack2x16float(word), sizes * units, (bits & vec2<u32>(0x7c00u)) == vec2<u32>(0u));
 }
+
+// The half in the lower bits of a word.
+fn half_of(bits: u32) -> f32 { return halves_of(bits).x; }
 
 // A half at an even offset.
 fn half_at(offset: u32) -> f32 { return half_of(sixteen_at(offset)); }
 
-// The four bytes of a word as numbers, less `zero`, a small integer. Where bytes are signed, give them with their upper
-// bits flipped, and 128 for `zero`.
+// An integer below 2^23 as a number, less `zero`, a small integer.
+fn number(integer: u32, zero: f32) -> f32 {
+    // As the lowest bits of 2^23 it is a float already: GPUs add faster than they convert.
+    return bitcast<f32>(integer | 0x4b000000u) - (0x1p+23 + zero);
+}
+
+// The four bytes of a word likewise.
 fn numbers(word: u32, zero: f32) -> vec4<f32> {
-    // As the lowest bits of 2^23 they are floats already: GPUs add faster than they convert.
     let bytes = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
     return bitcast<vec4<f32>>(bytes | vec4<u32>(0x4b000000u)) - (0x1p+23 + zero);
 }
 
-// Four bits as the lowest ones of four bytes.
-fn spread(bits: u32) -> u32 { return ((bits & 0xfu) * 0x204081u) & 0x01010101u; }
+// The lowest eight bits as bits of the bytes of two words: of each byte the bit `place`.
+fn spread(bits: u32, place: u32) -> vec2<u32> {
+    let copies = vec2<u32>(bits & 0xfu, (bits >> 4u) & 0xfu) * (0x204081u << place);
+    return copies & vec2<u32>(0x01010101u << place);
+}
 
-// For each of four bytes that are below 16 the byte of a table.
+// For the lower half of each of four bytes the byte of a table.
 fn looked_up(codes: u32, table: vec4<u32>) -> u32 {
     // For each bit of the codes a mask that chooses between halves of what is left of the table.
     let bit_0 = (codes & 0x01010101u) * 0xffu;
@@ -86,24 +114,22 @@ fn looked_up(codes: u32, table: vec4<u32>) -> u32 {
     return of_eight.x ^ ((of_eight.x ^ of_eight.y) & bit_3);
 }
 
-// The 16 values of IQ4: -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113, with 128 added.
-const IQ4_TABLE: vec4<u32> = vec4<u32>(0x3f2d1801u, 0x766a5d4fu, 0xa6998d81u, 0xf1d9c5b5u);
+// The 16 values of IQ4, signed bytes: -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113.
+const IQ4_TABLE: vec4<u32> = vec4<u32>(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u);
 
-// The scale and the minimum of a group of 32 elements, for q4_k and q5_k. A block begins with two halves, and with what
-// they are multiplied by, 6 bits for each of eight groups:
+// The scaling of a group of 32 elements, for q4_k and q5_k. A block begins with two halves, d and dmin, and with what
+// they are multiplied by, a scale and a minimum of 6 bits for each of eight groups:
 //     4: 4 bytes, scales 0..3    8: 4 bytes, minima 0..3
 //     12: 4 bytes, whose halves are the lower four bits of scales and minima 4..7
 // The upper two bits of the bytes of scales 0..3 are those of scales 4..7, and so with minima.
-fn scale_and_minimum(block: u32, group: u32) -> vec2<f32> {
+fn scaling_of_group(block: u32, group: u32) -> vec2<f32> {
     let at = block / 4u;
-    let shift = (group & 3u) * 8u;
-    let first = weights[at + 1u] >> shift;
-    let second = weights[at + 2u] >> shift;
-    let third = weights[at + 3u] >> shift;
-    let both = vec2<u32>(first, second);
-    let lower = vec2<u32>(third, third >> 4u) & vec2<u32>(0xfu);
-    let upper = (both >> vec2<u32>(2u)) & vec2<u32>(0x30u);
-    let sizes = select(both & vec2<u32>(0x3fu), lower | upper, group >= 4u);
-    let halves = weights[at];
-    return vec2<f32>(half_of(halves), half_of(halves >> 16u)) * vec2<f32>(vec2<i32>(sizes));
+    let first = two_words(at + 1u);
+    let third = this_data[at + 3u];
+    // Of all four groups at once, whose shifts are constants then.
+    let lower = vec2<u32>(third, third >> 4u) & vec2<u32>(0x0f0f0f0fu);
+    let second = lower | ((first >> vec2<u32>(2u)) & vec2<u32>(0x30303030u));
+    let sizes = (select(first, second, group >= 4u) >> vec2<u32>((group & 3u) * 8u)) & vec2<u32>(0x3fu);
+    let halves = halves_of(this_data[at]);
+    return vec2<f32>(halves.x * number(sizes.x, 0.0), -halves.y * number(sizes.y, 0.0));
 }
