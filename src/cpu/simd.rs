@@ -16,6 +16,7 @@ use crate::dtype::DType;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod dots;
 mod portable;
 
 /// The most lanes that any level has.

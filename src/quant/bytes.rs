@@ -3,6 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
+use crate::cpu::simd::dots::Dots;
+
 /// A float16 as it lies in a block.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(transparent)]
@@ -38,12 +40,17 @@ impl Half {
         Self([low, high ^ 0x80])
     }
 
+    #[inline(always)]
+    pub(super) fn bits(self) -> u16 {
+        u16::from_le_bytes(self.0)
+    }
+
     /// Its value, without a branch or a call.
     #[inline(always)]
     pub(super) fn get(self) -> f32 {
         /// What the exponents of the two types differ by.
         const SCALE: f32 = f32::from_bits((127 + 127 - 15) << 23);
-        let bits = u32::from(u16::from_le_bytes(self.0));
+        let bits = u32::from(self.bits());
         // Subnormal numbers come out right too, since the product is exact.
         let magnitude = f32::from_bits((bits & 0x7fff) << 13) * SCALE;
         let infinite = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
@@ -128,4 +135,47 @@ pub(super) fn look_up(pairs: &[[i8; 2]; 256], bytes: &[u8; 16]) -> [[i8; 16]; 2]
         halves[1][i] = pair[1];
     }
     halves
+}
+
+/// The entries of a table, and how far they are above the lowest that there may be.
+pub(super) const fn unsigned(table: [i8; 16], lowest: i8) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut index = 0;
+    while index < 16 {
+        bytes[index] = (table[index] as i16 + lowest as i16) as u8;
+        index += 1;
+    }
+    bytes
+}
+
+/// As [`nibbles`].
+#[inline(always)]
+pub(super) fn byte_halves<D: Dots>(bytes: D::Bytes) -> [D::Bytes; 2] {
+    [D::and(bytes, D::bytes(15)), D::and(D::shift(bytes, [4, 4]), D::bytes(15))]
+}
+
+/// Element 64k + i from the lower half of byte 32k + i, element 64k + 32 + i from the upper one.
+#[inline(always)]
+pub(super) fn low_bits<D: Dots>(bytes: &[[u8; 32]; 4]) -> [D::Bytes; 4] {
+    let mut q = [D::bytes(0); 4];
+    for (q, bytes) in q.iter_mut().zip(bytes) {
+        *q = D::and(D::shift(D::twice(bytes), [0, 4]), D::bytes(15));
+    }
+    q
+}
+
+/// Two bits each: element 128h + 32j + i from bit 2j on of byte 32h + i.
+#[inline(always)]
+pub(super) fn pairs_of_bits<D: Dots>(bytes: &[[u8; 32]; 2]) -> [D::Bytes; 4] {
+    let mut q = [D::bytes(0); 4];
+    for (plane, q) in q.iter_mut().enumerate() {
+        let right = plane as i32 % 2 * 4;
+        *q = D::and(D::shift(D::twice(&bytes[plane / 2]), [right, right + 2]), D::bytes(3));
+    }
+    q
+}
+
+#[inline(always)]
+pub(super) fn four_halves<D: Dots>(halves: [Half; 4]) -> D::Floats {
+    D::four_halves(halves.map(Half::bits))
 }

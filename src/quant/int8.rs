@@ -8,11 +8,13 @@
 //!
 //! x = minimum + q · ((maximum − minimum) / 255)
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{Pod, Zeroable, cast_ref};
 
-use super::Coding;
 use super::bytes::{Half, scale_and_add};
+use super::product::Form;
 use super::search::{inverse, largest, magnitude, nearest_within, smallest};
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -49,6 +51,21 @@ impl Coding<128> for Block {
             *q = nearest_within((value - minimum) * inverse, 0.0, 255.0) as u8;
         }
         block
+    }
+}
+
+impl Integers<128> for Block {
+    const FORM: Form = Form { wide: true, minima: true, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let q: &[[u8; 64]; 2] = cast_ref(&blocks[0].q);
+        [D::load(&q[0]), D::load(&q[1]), D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [D::splat(blocks[0].step()), D::splat_half(blocks[0].minimum.bits())]
     }
 }
 

@@ -9,9 +9,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Coding;
-use super::bytes::{Half, join, look_up, pairs, scale};
+use super::bytes::{Half, byte_halves, four_halves, join, look_up, pairs, scale, unsigned};
+use super::product::Form;
 use super::search::{Levels, fit_scale, inverse, is_moderate};
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -22,6 +24,9 @@ pub(super) struct Block {
 
 /// What q stand for: close to each other around zero, where most weights are.
 const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The same without signs.
+pub(super) static BYTES: [u8; 16] = unsigned(TABLE, 127);
 
 pub(super) static PAIRS: [[i8; 2]; 256] = pairs(TABLE);
 
@@ -74,6 +79,21 @@ impl Coding<32> for Block {
         let inverse = inverse(d.get());
         let q = values.map(|value| Table::index(value * inverse));
         Self { d, q: join(&q[..16], &q[16..]) }
+    }
+}
+
+impl Integers<32> for Block {
+    const FORM: Form = Form { blocks: 4, zero: 127, wide: true, ..Form::HALVES };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let [low, high] = byte_halves::<D>(D::quarters([&blocks[0].q, &blocks[1].q, &blocks[2].q, &blocks[3].q]));
+        [D::look_up(&BYTES, low), D::look_up(&BYTES, high), D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [four_halves::<D>([blocks[0].d, blocks[1].d, blocks[2].d, blocks[3].d]), D::splat(0.0)]
     }
 }
 

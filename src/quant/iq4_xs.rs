@@ -11,10 +11,12 @@
 
 use bytemuck::{Pod, Zeroable, cast_ref};
 
-use super::Coding;
-use super::bytes::{Half, join, look_up, scale};
-use super::iq4_nl::{PAIRS, Table};
+use super::bytes::{Half, byte_halves, join, look_up, scale};
+use super::iq4_nl::{BYTES, PAIRS, Table};
+use super::product::Form;
 use super::search::Scales;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -23,6 +25,22 @@ pub(super) struct Block {
     scales_high: [u8; 2],
     scales_low: [u8; 4],
     q: [[u8; 16]; 8],
+}
+
+impl Block {
+    /// The s of all parts: their bits are moved apart until a byte has those of one.
+    #[inline(always)]
+    fn multiples(&self) -> [u8; 8] {
+        let mut low = u64::from(u32::from_le_bytes(self.scales_low));
+        low = (low | low << 16) & 0x0000_ffff_0000_ffff;
+        low = (low | low << 8) & 0x00ff_00ff_00ff_00ff;
+        low = (low | low << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        let mut high = u64::from(u16::from_le_bytes(self.scales_high));
+        high = (high | high << 24) & 0x0000_00ff_0000_00ff;
+        high = (high | high << 12) & 0x000f_000f_000f_000f;
+        high = (high | high << 6) & 0x0303_0303_0303_0303;
+        (low | high << 4).to_le_bytes()
+    }
 }
 
 impl Coding<256> for Block {
@@ -54,6 +72,24 @@ impl Coding<256> for Block {
             q[part] = join(&levels[..16], &levels[16..]);
         }
         Self { d: scales.unit, scales_high: scales_high.to_le_bytes(), scales_low, q }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, zero: 127, wide: true, ..Form::HALVES };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let q: &[[u8; 64]; 2] = cast_ref(&blocks[0].q);
+        let [[a, b], [c, d]] = [byte_halves::<D>(D::load(&q[0])), byte_halves::<D>(D::load(&q[1]))];
+        [D::look_up(&BYTES, a), D::look_up(&BYTES, b), D::look_up(&BYTES, c), D::look_up(&BYTES, d)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        let block = &blocks[0];
+        let s = D::add(D::eight(block.multiples()), D::splat(-32.0));
+        [D::mul(s, D::splat_half(block.d.bits())), D::splat(0.0)]
     }
 }
 

@@ -13,6 +13,8 @@ use std::hint::black_box;
 
 use bytemuck::Pod;
 
+use self::product::{Form, Part};
+use crate::cpu::simd::dots::Dots;
 use crate::cpu::simd::{Kernel, Level, Simd};
 
 pub use tensor::QuantTensor;
@@ -28,6 +30,9 @@ pub struct Format {
     pub gguf: Option<u32>,
     decode: fn(Level, &[u8], &mut [f32]),
     encode: fn(Level, &[f32], &mut [u8]),
+    /// How products with int8 take it.
+    form: Form,
+    multiply: fn(Level, &Part),
     /// What decodes eight elements on a device.
     pub wgsl: &'static str,
 }
@@ -69,8 +74,18 @@ manifest! {
 }
 
 impl Format {
-    const fn of<B: Coding<N>, const N: usize>(name: &'static str, gguf: Option<u32>, wgsl: &'static str) -> Self {
-        Self { name, elements: N, bytes: size_of::<B>(), gguf, decode: decode::<B, N>, encode: encode::<B, N>, wgsl }
+    const fn of<B: Integers<N>, const N: usize>(name: &'static str, gguf: Option<u32>, wgsl: &'static str) -> Self {
+        Self {
+            name,
+            elements: N,
+            bytes: size_of::<B>(),
+            gguf,
+            decode: decode::<B, N>,
+            encode: encode::<B, N>,
+            form: B::FORM,
+            multiply: product::multiply_part::<B, N>,
+            wgsl,
+        }
     }
 
     /// The format of this name, if there is one.
@@ -134,6 +149,19 @@ impl Eq for Format {}
 trait Coding<const N: usize>: Pod {
     fn decode(&self, values: &mut [f32; N]);
     fn encode(values: &[f32; N]) -> Self;
+}
+
+/// What a few blocks that are multiplied at once, [`Form::blocks`], are made of: in each part of the elements,
+/// x = scale · (q − [`Form::zero`]) + minimum.
+trait Integers<const N: usize>: Coding<N> {
+    const FORM: Form;
+
+    /// Their q: as many vectors as [`Form::planes`], and after them as many finer ones if it has any. The rest is not
+    /// looked at.
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4];
+
+    /// The scales and the minima of the parts. Scales of blocks that hold infinities are not finite.
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2];
 }
 
 fn decode<B: Coding<N>, const N: usize>(level: Level, blocks: &[u8], values: &mut [f32]) {
@@ -215,7 +243,7 @@ mod tests {
     }
 
     /// Numbers of the normal distribution, nearly: sums of evenly distributed ones.
-    fn normal(count: usize) -> Vec<f32> {
+    pub(super) fn normal(count: usize) -> Vec<f32> {
         let mut state = 1u32;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -10,9 +10,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Coding;
-use super::bytes::{join, look_up, pairs, scale};
+use super::bytes::{byte_halves, join, look_up, pairs, scale, unsigned};
+use super::product::Form;
 use super::search::fold;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -24,12 +26,21 @@ pub(super) struct Block {
 /// What q stand for, doubled.
 const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
+/// The same without signs.
+static BYTES: [u8; 16] = unsigned(TABLE, 12);
+
 static PAIRS: [[i8; 2]; 256] = pairs(TABLE);
 
 /// 2^(e − 128), of which the first two are subnormal.
 #[inline(always)]
 fn power(e: u8) -> f32 {
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 })
+}
+
+/// The same, or infinity where the largest numbers become infinite.
+#[inline(always)]
+fn scale_of(e: u8) -> f32 {
+    if e > 252 { f32::INFINITY } else { power(e) }
 }
 
 /// The number nearest to `x`, ties to zero. NaN becomes zero.
@@ -60,6 +71,24 @@ impl Coding<32> for Block {
         let power = power(e);
         let q = values.map(|value| index(value / power));
         Self { e, q: join(&q[..16], &q[16..]) }
+    }
+}
+
+impl Integers<32> for Block {
+    const FORM: Form = Form { blocks: 4, zero: 12, ..Form::HALVES };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let [low, high] = byte_halves::<D>(D::quarters([&blocks[0].q, &blocks[1].q, &blocks[2].q, &blocks[3].q]));
+        [D::look_up(&BYTES, low), D::look_up(&BYTES, high), D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [
+            D::four([scale_of(blocks[0].e), scale_of(blocks[1].e), scale_of(blocks[2].e), scale_of(blocks[3].e)]),
+            D::splat(0.0),
+        ]
     }
 }
 

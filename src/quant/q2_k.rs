@@ -11,9 +11,11 @@
 
 use bytemuck::{Pod, Zeroable, cast_ref};
 
-use super::Coding;
-use super::bytes::{Half, bits, join, scale_and_add};
+use super::bytes::{Half, bits, join, nibbles, pairs_of_bits, scale_and_add};
+use super::product::Form;
 use super::search::Ranges;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -53,6 +55,23 @@ impl Coding<256> for Block {
             }
         }
         Self { scales: join(&ranges.multiples, &ranges.minima), q, d: ranges.unit, m: ranges.minimum }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, part: 16, minima: true, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        pairs_of_bits::<D>(&blocks[0].q)
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        let Self { scales, d, m, .. } = &blocks[0];
+        let [s, t] = nibbles(scales);
+        let minus_m = D::splat_half(m.bits() ^ 0x8000);
+        [D::mul(D::sixteen(s), D::splat_half(d.bits())), D::mul(D::sixteen(t), minus_m)]
     }
 }
 

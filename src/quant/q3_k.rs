@@ -10,11 +10,13 @@
 //!
 //! x = (d · (s − 32)) · (q − 4)
 
-use bytemuck::{Pod, Zeroable, cast_ref};
+use bytemuck::{Pod, Zeroable, cast, cast_ref};
 
-use super::Coding;
-use super::bytes::{Half, bits, join, scale};
+use super::bytes::{Half, bits, join, pairs_of_bits, scale};
+use super::product::Form;
 use super::search::{Levels, Scales, nearest_within};
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -24,6 +26,20 @@ pub(super) struct Block {
     scales_low: [u8; 8],
     scales_high: [u8; 4],
     d: Half,
+}
+
+impl Block {
+    /// The s of all parts.
+    #[inline(always)]
+    fn multiples(&self) -> [u8; 16] {
+        let (low, high) = (u64::from_le_bytes(self.scales_low), u64::from(u32::from_le_bytes(self.scales_high)));
+        let mut s = [0; 2];
+        for (k, s) in s.iter_mut().enumerate() {
+            let four = |k: usize| high >> (2 * k) & 0x0303_0303;
+            *s = low >> (4 * k) & 0x0f0f_0f0f_0f0f_0f0f | (four(2 * k) | four(2 * k + 1) << 32) << 4;
+        }
+        cast(s.map(u64::to_le_bytes))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -78,6 +94,28 @@ impl Coding<256> for Block {
             scales_high[part % 4] |= (s >> 4) << (part / 4 * 2);
         }
         Self { high, low, scales_low: join(&s[..8], &s[8..]), scales_high, d: scales.unit }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, part: 16, zero: 4, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let Self { high, low, .. } = &blocks[0];
+        let (mut q, high) = (pairs_of_bits::<D>(low), D::twice(high));
+        for (plane, q) in q.iter_mut().enumerate() {
+            let place = 2 * plane as i32;
+            *q = D::or(*q, D::and(D::shift(high, [place - 2, place - 1]), D::bytes(4)));
+        }
+        q
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        let block = &blocks[0];
+        let s = D::add(D::sixteen(block.multiples()), D::splat(-32.0));
+        [D::mul(s, D::splat_half(block.d.bits())), D::splat(0.0)]
     }
 }
 

@@ -9,9 +9,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Coding;
-use super::bytes::{Half, join, nibbles, scale};
+use super::bytes::{Half, byte_halves, four_halves, join, nibbles, scale};
+use super::product::Form;
 use super::search::by_peak;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -32,6 +34,21 @@ impl Coding<32> for Block {
     fn encode(values: &[f32; 32]) -> Self {
         let (d, q) = by_peak(values, 8);
         Self { d, q: join(&q[..16], &q[16..]) }
+    }
+}
+
+impl Integers<32> for Block {
+    const FORM: Form = Form { blocks: 4, zero: 8, ..Form::HALVES };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let [low, high] = byte_halves::<D>(D::quarters([&blocks[0].q, &blocks[1].q, &blocks[2].q, &blocks[3].q]));
+        [low, high, D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [four_halves::<D>([blocks[0].d, blocks[1].d, blocks[2].d, blocks[3].d]), D::splat(0.0)]
     }
 }
 

@@ -10,9 +10,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Coding;
-use super::bytes::{Half, join, nibbles, scale_and_add};
+use super::bytes::{Half, byte_halves, four_halves, join, nibbles, scale_and_add};
+use super::product::Form;
 use super::search::by_range;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -34,6 +36,24 @@ impl Coding<32> for Block {
     fn encode(values: &[f32; 32]) -> Self {
         let (d, m, q) = by_range(values, 15);
         Self { d, m, q: join(&q[..16], &q[16..]) }
+    }
+}
+
+impl Integers<32> for Block {
+    const FORM: Form = Form { blocks: 4, minima: true, ..Form::HALVES };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let [low, high] = byte_halves::<D>(D::quarters([&blocks[0].q, &blocks[1].q, &blocks[2].q, &blocks[3].q]));
+        [low, high, D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [
+            four_halves::<D>([blocks[0].d, blocks[1].d, blocks[2].d, blocks[3].d]),
+            four_halves::<D>([blocks[0].m, blocks[1].m, blocks[2].m, blocks[3].m]),
+        ]
     }
 }
 

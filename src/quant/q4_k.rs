@@ -9,11 +9,13 @@
 //!
 //! x = (d · s) · q − m · t
 
-use bytemuck::{Pod, Zeroable, cast_ref};
+use bytemuck::{Pod, Zeroable, cast, cast_ref};
 
-use super::Coding;
-use super::bytes::{Half, bits, join, scale_and_add};
+use super::bytes::{Half, bits, join, low_bits, scale_and_add};
+use super::product::Form;
 use super::search::Ranges;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -42,14 +44,9 @@ pub(super) struct Pairs {
 impl Pairs {
     #[inline(always)]
     pub(super) fn unpack(self) -> ([u8; 8], [u8; 8]) {
-        let (mut s, mut t) = ([0; 8], [0; 8]);
-        for i in 0..4 {
-            s[i] = self.s[i] & 63;
-            t[i] = self.t[i] & 63;
-            s[4 + i] = self.rest[i] & 15 | self.s[i] >> 6 << 4;
-            t[4 + i] = self.rest[i] >> 4 | self.t[i] >> 6 << 4;
-        }
-        (s, t)
+        let [s, t, rest] = [self.s, self.t, self.rest].map(u32::from_le_bytes);
+        let join = |low: u32, high: u32| cast([(low & 0x3f3f_3f3f).to_le_bytes(), high.to_le_bytes()]);
+        (join(s, rest & 0x0f0f_0f0f | s >> 2 & 0x3030_3030), join(t, rest >> 4 & 0x0f0f_0f0f | t >> 2 & 0x3030_3030))
     }
 
     #[inline(always)]
@@ -89,6 +86,22 @@ impl Coding<256> for Block {
         }
         let pairs = Pairs::pack(ranges.multiples, ranges.minima);
         Self { d: ranges.unit, m: ranges.minimum, pairs, q }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, minima: true, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        low_bits::<D>(&blocks[0].q)
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        let (s, t) = blocks[0].pairs.unpack();
+        let (d, minus_m) = (D::splat_half(blocks[0].d.bits()), D::splat_half(blocks[0].m.bits() ^ 0x8000));
+        [D::mul(D::eight(s), d), D::mul(D::eight(t), minus_m)]
     }
 }
 

@@ -10,9 +10,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Coding;
-use super::bytes::{Half, join, nibbles, scale};
+use super::bytes::{Half, byte_halves, four_halves, join, nibbles, scale};
+use super::product::Form;
 use super::search::by_peak;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -33,6 +35,19 @@ pub(super) fn fives(low: &[u8; 16], high: [u8; 4]) -> [u8; 32] {
         }
     }
     q
+}
+
+/// The same of four blocks, of which the lower bits come as bytes: the first halves of the blocks, and the second ones.
+#[inline(always)]
+pub(super) fn five_bits<D: Dots>(low: D::Bytes, high: [[u8; 4]; 4]) -> [D::Bytes; 2] {
+    let mut set = [0; 2];
+    for (i, high) in high.into_iter().enumerate() {
+        let high = u32::from_le_bytes(high);
+        set[0] |= u64::from(high & 0xffff) << (16 * i);
+        set[1] |= u64::from(high >> 16) << (16 * i);
+    }
+    let [first, second] = byte_halves::<D>(low);
+    [D::or(first, D::where_set(set[0], 16)), D::or(second, D::where_set(set[1], 16))]
 }
 
 /// As they lie in a block: the lower four bits of each element, and the highest.
@@ -56,6 +71,22 @@ impl Coding<32> for Block {
         let (d, q) = by_peak(values, 16);
         let (low, high) = split(&q);
         Self { d, high, low }
+    }
+}
+
+impl Integers<32> for Block {
+    const FORM: Form = Form { blocks: 4, zero: 16, ..Form::HALVES };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let low = D::quarters([&blocks[0].low, &blocks[1].low, &blocks[2].low, &blocks[3].low]);
+        let [low, high] = five_bits::<D>(low, [blocks[0].high, blocks[1].high, blocks[2].high, blocks[3].high]);
+        [low, high, D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [four_halves::<D>([blocks[0].d, blocks[1].d, blocks[2].d, blocks[3].d]), D::splat(0.0)]
     }
 }
 

@@ -11,10 +11,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Coding;
-use super::bytes::{Half, scale_and_add};
-use super::q5_0::{fives, split};
+use super::bytes::{Half, four_halves, scale_and_add};
+use super::product::Form;
+use super::q5_0::{five_bits, fives, split};
 use super::search::by_range;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -36,6 +38,25 @@ impl Coding<32> for Block {
         let (d, m, q) = by_range(values, 31);
         let (low, high) = split(&q);
         Self { d, m, high, low }
+    }
+}
+
+impl Integers<32> for Block {
+    const FORM: Form = Form { blocks: 4, minima: true, ..Form::HALVES };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let low = D::quarters([&blocks[0].low, &blocks[1].low, &blocks[2].low, &blocks[3].low]);
+        let [low, high] = five_bits::<D>(low, [blocks[0].high, blocks[1].high, blocks[2].high, blocks[3].high]);
+        [low, high, D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [
+            four_halves::<D>([blocks[0].d, blocks[1].d, blocks[2].d, blocks[3].d]),
+            four_halves::<D>([blocks[0].m, blocks[1].m, blocks[2].m, blocks[3].m]),
+        ]
     }
 }
 

@@ -12,10 +12,12 @@
 
 use bytemuck::{Pod, Zeroable, cast_ref};
 
-use super::Coding;
-use super::bytes::{Half, bits, join, scale_and_add};
+use super::bytes::{Half, bits, join, low_bits, scale_and_add};
+use super::product::Form;
 use super::q4_k::Pairs;
 use super::search::Ranges;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -58,6 +60,28 @@ impl Coding<256> for Block {
         }
         let pairs = Pairs::pack(ranges.multiples, ranges.minima);
         Self { d: ranges.unit, m: ranges.minimum, pairs, high, low }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, minima: true, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let Self { high, low, .. } = &blocks[0];
+        let (mut q, high) = (low_bits::<D>(low), D::twice(high));
+        for (plane, q) in q.iter_mut().enumerate() {
+            let place = 2 * plane as i32;
+            *q = D::or(*q, D::and(D::shift(high, [place - 4, place - 3]), D::bytes(16)));
+        }
+        q
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        let (s, t) = blocks[0].pairs.unpack();
+        let (d, minus_m) = (D::splat_half(blocks[0].d.bits()), D::splat_half(blocks[0].m.bits() ^ 0x8000));
+        [D::mul(D::eight(s), d), D::mul(D::eight(t), minus_m)]
     }
 }
 

@@ -11,9 +11,11 @@
 
 use bytemuck::{Pod, Zeroable, cast_ref};
 
-use super::Coding;
-use super::bytes::{Half, bits, scale};
+use super::bytes::{Half, bits, byte_halves, scale};
+use super::product::Form;
 use super::search::{Levels, Scales, nearest_within};
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -68,6 +70,29 @@ impl Coding<256> for Block {
             }
         }
         Self { low, high, scales: scales.multiples, d: scales.unit }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, part: 16, zero: 32, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let Self { low, high, .. } = &blocks[0];
+        let mut q = [D::bytes(0); 4];
+        for (h, q) in q.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let high = D::twice(&high[h]);
+            let [first, second] = byte_halves::<D>(D::load(cast_ref(&low[h])));
+            q[0] = D::or(first, D::and(D::shift(high, [-4, -2]), D::bytes(48)));
+            q[1] = D::or(second, D::and(D::shift(high, [0, 2]), D::bytes(48)));
+        }
+        q
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        let Self { scales, d, .. } = &blocks[0];
+        [D::mul(D::sixteen_signed(*scales), D::splat_half(d.bits())), D::splat(0.0)]
     }
 }
 

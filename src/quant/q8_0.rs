@@ -7,11 +7,13 @@
 //!
 //! x = d · q
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{Pod, Zeroable, cast_ref};
 
-use super::Coding;
-use super::bytes::{Half, scale};
+use super::bytes::{Half, four_halves, scale};
+use super::product::Form;
 use super::search::by_magnitude;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -30,6 +32,24 @@ impl Coding<32> for Block {
     fn encode(values: &[f32; 32]) -> Self {
         let (d, q) = by_magnitude(values, 127);
         Self { d, q }
+    }
+}
+
+impl Integers<32> for Block {
+    const FORM: Form = Form { blocks: 4, zero: 128, wide: true, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let [a, b] = [
+            D::halves([cast_ref(&blocks[0].q), cast_ref(&blocks[1].q)]),
+            D::halves([cast_ref(&blocks[2].q), cast_ref(&blocks[3].q)]),
+        ];
+        [D::xor(a, D::bytes(128)), D::xor(b, D::bytes(128)), D::bytes(0), D::bytes(0)]
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [four_halves::<D>([blocks[0].d, blocks[1].d, blocks[2].d, blocks[3].d]), D::splat(0.0)]
     }
 }
 

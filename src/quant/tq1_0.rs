@@ -10,11 +10,13 @@
 //! x = d · (q − 1). The q of a byte are digits of a fraction to the base of 3: of byte / 256, which is rounded up to
 //! the next multiple of 1 / 256. Multiplied by 3 it shows the first one in what overflows, and has the others left.
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{Pod, Zeroable, cast, cast_ref};
 
-use super::Coding;
 use super::bytes::{Half, scale};
+use super::product::Form;
 use super::search::by_magnitude;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -24,6 +26,22 @@ pub(super) struct Block {
     fours: [u8; 4],
     d: Half,
 }
+
+/// What brings the digit of each element to the front of its byte.
+static POWERS: [[u8; 64]; 4] = {
+    let mut powers = [[0; 64]; 4];
+    let mut element = 0;
+    while element < 256 {
+        let digit = match element {
+            ..160 => element / 32,
+            160..240 => (element - 160) / 16,
+            _ => (element - 240) / 4,
+        };
+        powers[element / 64][element % 64] = 3u8.pow(digit as u32);
+        element += 1;
+    }
+    powers
+};
 
 /// Takes a digit off each byte.
 #[inline(always)]
@@ -73,6 +91,37 @@ impl Coding<256> for Block {
     fn encode(values: &[f32; 256]) -> Self {
         let (d, q) = by_magnitude(values, 1);
         Self { fives: pack(&q[..160]), more_fives: pack(&q[160..240]), fours: pack(&q[240..]), d }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, zero: 1, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        let Self { fives, more_fives, fours, .. } = &blocks[0];
+        let [first, second]: &[[u8; 16]; 2] = cast_ref(fives);
+        let four_fours: [u8; 16] = cast([*fours; 4]);
+        let digits = [
+            (D::twice(fives), &POWERS[0]),
+            (D::twice(fives), &POWERS[1]),
+            (D::quarters([first, second, more_fives, more_fives]), &POWERS[2]),
+            (D::quarters([more_fives, more_fives, more_fives, &four_fours]), &POWERS[3]),
+        ];
+        let mut q = [D::bytes(0); 4];
+        for (q, (bytes, powers)) in q.iter_mut().zip(digits) {
+            // Three times what is left overflows from 86 on, and twice from 171 on.
+            let left = D::multiply_bytes(bytes, powers);
+            let once = D::min_bytes(D::subtract(left, D::bytes(85)), D::bytes(1));
+            let twice = D::min_bytes(D::subtract(left, D::bytes(170)), D::bytes(1));
+            *q = D::add_bytes(once, twice);
+        }
+        q
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [D::splat_half(blocks[0].d.bits()), D::splat(0.0)]
     }
 }
 

@@ -9,9 +9,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Coding;
-use super::bytes::{Half, bits, scale};
+use super::bytes::{Half, bits, pairs_of_bits, scale};
+use super::product::Form;
 use super::search::by_magnitude;
+use super::{Coding, Integers};
+use crate::cpu::simd::dots::Dots;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -40,6 +42,20 @@ impl Coding<256> for Block {
             }
         }
         Self { q, d }
+    }
+}
+
+impl Integers<256> for Block {
+    const FORM: Form = Form { planes: 4, zero: 1, ..Form::NATURAL };
+
+    #[inline(always)]
+    fn integers<D: Dots>(blocks: &[Self]) -> [D::Bytes; 4] {
+        pairs_of_bits::<D>(&blocks[0].q)
+    }
+
+    #[inline(always)]
+    fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
+        [D::splat_half(blocks[0].d.bits()), D::splat(0.0)]
     }
 }
 

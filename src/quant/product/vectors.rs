@@ -1,0 +1,224 @@
+//! Vectors rounded to int8, in the order in which blocks of a format want them.
+
+use crate::cpu::CpuDevice;
+use crate::cpu::memory::HostBuffer;
+use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::threads::Shared;
+use crate::error::Result;
+
+/// How many elements of a vector share a scale.
+const ROUNDED: usize = 32;
+/// The most elements that are multiplied at once.
+const MOST_ELEMENTS: usize = 256;
+/// Blocks whose largest magnitude lies outside have products that float32 may not hold.
+const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
+
+/// How products with int8 take a format's blocks.
+///
+/// Some blocks at a time become vectors of 64 bytes, the planes. Sixteen integers are sums of the products of four bytes
+/// each, and four or eight of those have one scale. What a rounded vector has for them is a record: its bytes in the
+/// same planes; where the zero is not 0, what that takes off each of the sums; scales; and, where blocks have minima, by
+/// what these are multiplied.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    /// How many blocks are multiplied at once.
+    pub(crate) blocks: usize,
+    /// Their vectors of 64 bytes: 2 or 4.
+    pub(crate) planes: usize,
+    /// How many elements have a scale in common: 16 or 32.
+    pub(crate) part: usize,
+    pub(crate) order: Order,
+    /// The integer that stands for zero.
+    pub(crate) zero: i32,
+    /// Whether integers may be above 127.
+    pub(crate) wide: bool,
+    /// Whether parts have minima.
+    pub(crate) minima: bool,
+    /// Whether integers have a lower byte each, in planes of their own.
+    pub(crate) fine: bool,
+}
+
+/// The order of elements in planes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// As in the vector.
+    Natural,
+    /// The first plane of two has the first halves of four parts of 32, the second plane the second ones.
+    Halves,
+    /// The first plane of two has the elements with even numbers, the second plane those with odd ones.
+    Alternating,
+}
+
+impl Form {
+    /// A block of 128 elements, in their order.
+    pub(crate) const NATURAL: Self = Self {
+        blocks: 1,
+        planes: 2,
+        part: 32,
+        order: Order::Natural,
+        zero: 0,
+        wide: false,
+        minima: false,
+        fine: false,
+    };
+    /// The same by halves.
+    pub(crate) const HALVES: Self = Self { order: Order::Halves, ..Self::NATURAL };
+
+    /// What is multiplied at once.
+    pub(crate) const fn elements(self) -> usize {
+        self.planes * 64
+    }
+
+    /// How often sixteen sums are made: for two planes together if the same parts are in both.
+    pub(crate) const fn groups(self) -> usize {
+        match self.order {
+            Order::Natural => self.planes,
+            Order::Halves | Order::Alternating => self.planes / 2,
+        }
+    }
+
+    pub(crate) const fn scales(self) -> usize {
+        self.elements() / self.part
+    }
+
+    pub(crate) const fn scales_in_group(self) -> usize {
+        self.scales() / self.groups()
+    }
+
+    /// Where a record has what its zero takes off the sums.
+    pub(crate) const fn offsets_at(self) -> usize {
+        self.elements()
+    }
+
+    pub(crate) const fn scales_at(self) -> usize {
+        self.offsets_at() + if self.zero == 0 { 0 } else { self.groups() * 64 }
+    }
+
+    /// Where it has what minima are multiplied by.
+    pub(crate) const fn sums_at(self) -> usize {
+        self.scales_at() + self.scales() * 4
+    }
+
+    /// Bytes of a record: whole cache lines.
+    pub(crate) const fn record(self) -> usize {
+        (self.sums_at() + if self.minima { self.scales() * 4 } else { 0 }).next_multiple_of(64)
+    }
+}
+
+/// Rounded vectors.
+pub(super) struct Vectors {
+    buffer: HostBuffer,
+    /// Bytes from one to the next.
+    step: usize,
+}
+
+impl Vectors {
+    pub(super) fn round(device: CpuDevice, form: Form, x: &[f32], vectors: usize, length: usize) -> Result<Self> {
+        let step = length.div_ceil(form.elements()) * form.record();
+        let buffer = HostBuffer::alloc(step * vectors)?;
+        let level = device.level();
+        // SAFETY: each vector has a place of its own.
+        let to = unsafe { Shared::new(buffer.as_mut_ptr()) };
+        device.for_each_chunk(vectors, |v| {
+            // SAFETY: the buffer is new, and has so many bytes for each vector.
+            let records = unsafe { std::slice::from_raw_parts_mut(to.get().add(v * step), step) };
+            level.run(Round { form, x: &x[v * length..][..length], records });
+        });
+        Ok(Self { buffer, step })
+    }
+
+    /// The records of a vector, and how far it is to the next one.
+    pub(super) fn records(&self, vector: usize) -> (*const u8, usize) {
+        (self.buffer.as_ptr().wrapping_add(vector * self.step), self.step)
+    }
+}
+
+struct Round<'a> {
+    form: Form,
+    x: &'a [f32],
+    records: &'a mut [u8],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Simd>(self) {
+        let elements = self.form.elements();
+        let records = self.records.chunks_exact_mut(self.form.record());
+        for (x, record) in self.x.chunks(elements).zip(records) {
+            let mut bytes = [0; MOST_ELEMENTS];
+            let mut scales = [0.0; MOST_ELEMENTS / ROUNDED];
+            for ((x, bytes), scale) in x.as_chunks().0.iter().zip(bytes.as_chunks_mut().0).zip(&mut scales) {
+                *scale = round(x, bytes);
+            }
+            self.form.arrange(&bytes[..elements], &scales, record);
+        }
+    }
+}
+
+/// Rounds to multiples of a scale, which it returns: NaN for numbers that are too large, too small or not finite.
+#[inline(always)]
+fn round(x: &[f32; ROUNDED], bytes: &mut [i8; ROUNDED]) -> f32 {
+    /// Numbers that this is added to lose all that is not whole.
+    const WHOLE: f32 = 12_582_912.0;
+    // The bits of infinity and NaN are above those of all numbers.
+    let mut bits = 0;
+    for x in x {
+        bits = bits.max(x.to_bits() & 0x7fff_ffff);
+    }
+    let magnitude = f32::from_bits(bits);
+    if magnitude == 0.0 {
+        return 0.0;
+    }
+    if !MAGNITUDES.contains(&magnitude) {
+        return f32::NAN;
+    }
+    let inverse = 127.0 / magnitude;
+    for (byte, x) in bytes.iter_mut().zip(x) {
+        *byte = (x * inverse + WHOLE).to_bits().wrapping_sub(WHOLE.to_bits()) as i8;
+    }
+    magnitude / 127.0
+}
+
+impl Form {
+    /// Makes a record.
+    #[inline(always)]
+    fn arrange(self, bytes: &[i8], scales: &[f32; MOST_ELEMENTS / ROUNDED], record: &mut [u8]) {
+        let (planes, rest) = record.split_at_mut(self.offsets_at());
+        let (offsets, rest) = rest.split_at_mut(self.scales_at() - self.offsets_at());
+        let (scales_to, rest) = rest.split_at_mut(self.scales() * 4);
+        for (to, from) in planes.as_chunks_mut::<128>().0.iter_mut().zip(bytes.as_chunks::<128>().0) {
+            let (to, _) = to.as_chunks_mut::<64>();
+            for (plane, to) in to.iter_mut().enumerate() {
+                for (i, to) in to.iter_mut().enumerate() {
+                    let element = match self.order {
+                        Order::Natural => 64 * plane + i,
+                        Order::Halves => i / 16 * 32 + 16 * plane + i % 16,
+                        Order::Alternating => 2 * i + plane,
+                    };
+                    *to = from[element].cast_unsigned();
+                }
+            }
+        }
+        let planes_in_group = self.planes / self.groups();
+        for (group, offsets) in offsets.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+            for (lane, offset) in offsets.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                let mut sum = 0;
+                for plane in 0..planes_in_group {
+                    let at = (group * planes_in_group + plane) * 64 + lane * 4;
+                    sum += planes[at..at + 4].iter().map(|byte| i32::from(byte.cast_signed())).sum::<i32>();
+                }
+                *offset = (-self.zero * sum).to_le_bytes();
+            }
+        }
+        for (part, to) in scales_to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *to = scales[part * self.part / ROUNDED].to_ne_bytes();
+        }
+        for (part, to) in rest.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let sum = bytes.get(part * self.part..(part + 1) * self.part).unwrap_or_default();
+            let sum: i32 = sum.iter().map(|&byte| i32::from(byte)).sum();
+            *to = scales.get(part * self.part / ROUNDED).map_or([0; 4], |scale| (scale * sum as f32).to_ne_bytes());
+        }
+    }
+}
