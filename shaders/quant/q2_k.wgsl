@@ -12,5 +12,6 @@ fn scaling(block: u32, part: u32) -> vec2<f32> {
     let at = block / 4u;
     let group = this_data[at + part / 8u] >> (((part / 2u) & 3u) * 8u);
     let halves = halves_of(this_data[at + 20u]);
-    return vec2<f32>(halves.x * number(group & 0xfu, 0.0), -halves.y * number((group >> 4u) & 0xfu, 0.0));
+    // The minimum stays where it is, 16 times as much.
+    return vec2<f32>(halves.x * number(group & 0xfu, 0.0), halves.y * -0.0625 * number(group & 0xf0u, 0.0));
 }

@@ -6,7 +6,7 @@
 //     packed_eight: eight integers as signed bytes, the first of them the lowest
 //     scaling: a scale and an offset, so that elements are scale * integer + offset
 //     decode_eight: the elements. Formats that leave it out get it of `integers`.
-// The integers may be multiples of what a format's numbers q are, and the scale then a fraction: 16 * (q - 8) takes fewer
+// The integers may be multiples of a format's own numbers, and the scale then a fraction: 16 * (q - 8) takes fewer
 // instructions than q - 8. Where there is nothing to be added the offset is -0, since 0 would change the sign of -0.
 //
 // What decode_eight of a format computes is exact, however a compiler contracts it: a product is one of a half and of
@@ -83,10 +83,12 @@ fn number(integer: u32, zero: f32) -> f32 {
     return bitcast<f32>(integer | 0x4b000000u) - (0x1p+23 + zero);
 }
 
-// The four bytes of a word likewise.
+// The four bytes of a word likewise. The second one stays where it is, 256 times as much, and its float is divided.
 fn numbers(word: u32, zero: f32) -> vec4<f32> {
-    let bytes = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
-    return bitcast<vec4<f32>>(bytes | vec4<u32>(0x4b000000u)) - (0x1p+23 + zero);
+    let bytes = vec4<u32>(word & 0xffu, word & 0xff00u, (word & 0xff0000u) >> 16u, word >> 24u);
+    let floats = bitcast<vec4<f32>>(bytes | vec4<u32>(0x4b000000u));
+    let others = floats.xzw - (0x1p+23 + zero);
+    return vec4<f32>(others.x, floats.y * 0x1p-8 - (0x1p+15 + zero), others.yz);
 }
 
 // The lowest eight bits as bits of the bytes of two words: of each byte the bit `place`.
