@@ -1,5 +1,5 @@
-// out[i, j] = element j of row i of quantised weights, or of the row that the i-th index names, which counts from the end
-// where it is negative. An invocation decodes eight elements.
+// out[i, j] = element j of row i of quantised weights, or of the row that the i-th index names. An invocation decodes eight
+// elements.
 struct Params {
     // Of the weights in bytes, from the row `low` on.
     w_offset: u32,
@@ -24,25 +24,13 @@ var<immediate> params: Params;
 //! import {WEIGHTS} as w
 //! import {OUT} as out
 //! import access/vector_store_quads as out
+// fn row_of(i: u32) -> u32
+//! import {ROWS}
 
 @group(0) @binding(0) var<storage, read> w_data: array<u32>;
-@group(0) @binding(1) var<storage, read> indices: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 64u;
-// Whether rows are named by indices, and whether these have a sign.
-override GATHERS: bool = false;
-override SIGNED: bool = false;
-
-fn row_of(i: u32) -> u32 {
-    if (!GATHERS) { return i; }
-    let index = indices[params.index_offset + i];
-    if (SIGNED && bitcast<i32>(index) < 0) {
-        return u32(max(bitcast<i32>(index) + i32(params.length), 0));
-    }
-    return min(index, params.length - 1u);
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

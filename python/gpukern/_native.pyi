@@ -1,7 +1,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from mmap import mmap
 from types import EllipsisType
-from typing import Any, Protocol, Self, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Literal, Protocol, Self, SupportsIndex, TypeAlias, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -20,6 +21,7 @@ _Shape: TypeAlias = SupportsIndex | _Integers
 _Lengths: TypeAlias = _Shape | Tensor
 _Constant: TypeAlias = bool | float | DTypeLike
 _Extents: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+_Activation: TypeAlias = Literal["relu", "squared_relu", "silu", "gelu", "gelu_tanh", "sigmoid", "tanh"]
 
 class Error(Exception): ...
 class ShapeError(Error, ValueError): ...
@@ -168,7 +170,7 @@ class Tensor:
     def __gt__(self, value: _Operand, /) -> Tensor: ...
     def __ge__(self, value: _Operand, /) -> Tensor: ...
     __hash__: None  # type: ignore[assignment]
-    def __matmul__(self, value: Tensor | NDArray[Any], /) -> Tensor: ...
+    def __matmul__(self, value: Tensor | QuantTensor | NDArray[Any], /) -> Tensor: ...
     def __rmatmul__(self, value: NDArray[Any], /) -> Tensor: ...
 
 # Making tensors
@@ -196,6 +198,35 @@ def arange(
 ) -> Tensor: ...
 
 # Operations. An elementwise one is a line of this list.
+
+@final
+class QuantTensor:
+    __array_ufunc__: None
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def device(self) -> Device: ...
+    @property
+    def blocks(self) -> Tensor: ...
+    @property
+    def T(self) -> QuantTensor: ...
+    @property
+    def mT(self) -> QuantTensor: ...
+    def dequantize(self, dtype: DTypeLike = "float32") -> Tensor: ...
+    def to(self, device: _DeviceLike) -> QuantTensor: ...
+    def __getitem__(self, key: _Index, /) -> QuantTensor: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[QuantTensor]: ...
+    def __matmul__(self, value: Tensor | NDArray[Any], /) -> Tensor: ...
+    def __rmatmul__(self, value: Tensor | NDArray[Any], /) -> Tensor: ...
 
 class _Unary(Protocol):
     @overload
@@ -354,27 +385,73 @@ def where(
 ) -> NDArray[Any]: ...
 @overload
 def matmul_vec(
-    w: Tensor, x: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+    w: Tensor | QuantTensor,
+    x: Tensor | NDArray[Any],
+    /,
+    *,
+    activation: _Activation | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
 def matmul_vec(
-    w: NDArray[Any], x: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+    w: NDArray[Any],
+    x: Tensor,
+    /,
+    *,
+    activation: _Activation | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
 def matmul_vec(
-    w: NDArray[Any], x: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+    w: NDArray[Any],
+    x: NDArray[Any],
+    /,
+    *,
+    activation: _Activation | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
 @overload
 def matmul(
-    a: Tensor, b: Tensor | NDArray[Any], /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+    a: Tensor | QuantTensor,
+    b: Tensor | NDArray[Any],
+    /,
+    *,
+    activation: _Activation | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
 def matmul(
-    a: NDArray[Any], b: Tensor, /, *, out: Tensor | None = None, device: _DeviceLike | None = None
+    a: NDArray[Any],
+    b: Tensor | QuantTensor,
+    /,
+    *,
+    activation: _Activation | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
 ) -> Tensor: ...
 @overload
 def matmul(
-    a: NDArray[Any], b: NDArray[Any], /, *, out: NDArray[Any] | None = None, device: _DeviceLike | None = None
+    a: Tensor,
+    b: QuantTensor,
+    /,
+    *,
+    activation: _Activation | None = None,
+    out: Tensor | None = None,
+    device: _DeviceLike | None = None,
+) -> Tensor: ...
+@overload
+def matmul(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    /,
+    *,
+    activation: _Activation | None = None,
+    out: NDArray[Any] | None = None,
+    device: _DeviceLike | None = None,
 ) -> NDArray[Any]: ...
 @overload
 def attention_scores(
@@ -833,6 +910,15 @@ def rope_tables(
     out: tuple[NDArray[Any], NDArray[Any]] | None = None,
     device: _DeviceLike | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def quantize(array: _Operand, format: str, /, *, device: _DeviceLike | None = None) -> QuantTensor: ...
+def from_blocks(
+    blocks: Tensor | NDArray[Any] | bytes | bytearray | memoryview | mmap,
+    format: str,
+    shape: _Shape,
+    /,
+    *,
+    device: _DeviceLike | None = None,
+) -> QuantTensor: ...
 @overload
 def take(
     x: Tensor,
@@ -875,7 +961,7 @@ def take(
 ) -> NDArray[Any]: ...
 @overload
 def embedding(
-    table: Tensor,
+    table: Tensor | QuantTensor,
     ids: ArrayLike | Tensor,
     /,
     *,
@@ -1162,6 +1248,8 @@ def _enable_context() -> None: ...
 def _set_float64_policy(policy: str) -> None: ...
 def _set_kernel_timeout(seconds: float | None, /) -> None: ...
 def _kernel_timeout() -> float | None: ...
+def _set_int8_activations(allowed: bool, /) -> None: ...
+def _int8_activations() -> bool: ...
 def _profile(device: Device | None, /) -> _Session: ...
 def _shutdown() -> None: ...
 def _entry_points(source: str, constants: Mapping[str, Any], name: str) -> list[str]: ...

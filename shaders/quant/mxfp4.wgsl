@@ -21,7 +21,7 @@ fn decode_eight(block: u32, part: u32) -> Eight {
         let q = codes(block, part);
         return Eight(smallest(q.x, exponent), smallest(q.y, exponent));
     }
-    return scaled(packed_eight(block, part), scaling(block, part));
+    return eight_of(packed_eight(block, part), scaling(block, part));
 }
 
 // The lower half of each of eight bytes is q.

@@ -13,13 +13,13 @@ fn packed_eight(block: u32, part: u32) -> vec2<u32> {
     // The last four bytes have both halves of the eight.
     let next = select(0u, 1u, last);
     return vec2<u32>(
-        digits(word_at_even(block, word), digit),
-        digits(word_at_even(block, word + 1u - next), digit + next),
+        ternary_digits(word_at_even(block, word), digit),
+        ternary_digits(word_at_even(block, word + 1u - next), digit + next),
     );
 }
 
 // A digit of each of four bytes, less 1.
-fn digits(word: u32, digit: u32) -> u32 {
+fn ternary_digits(word: u32, digit: u32) -> u32 {
     let power = select((0x1b090301u >> (digit * 8u)) & 0xffu, 81u, digit == 4u);
     // Every other byte, so that there is room above it.
     let left = ((vec2<u32>(word, word >> 8u) & vec2<u32>(0x00ff00ffu)) * power) & vec2<u32>(0x00ff00ffu);

@@ -124,6 +124,8 @@ pub const MODULES: &[(&str, &str)] = modules![
     "quant/integers",
     "quant/by_digits",
     "quant/by_floats",
+    "quant/every_row",
+    "quant/named_rows",
     "tiles/params",
     "tiles/band",
     "tiles/quads",

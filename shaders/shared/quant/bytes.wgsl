@@ -15,7 +15,7 @@
 struct Eight { low: vec4<f32>, high: vec4<f32> }
 
 // Eight signed bytes, scaled.
-fn scaled(packed: vec2<u32>, scaling: vec2<f32>) -> Eight {
+fn eight_of(packed: vec2<u32>, scaling: vec2<f32>) -> Eight {
     // Flipping the upper bit of a signed byte adds 128.
     let bytes = packed ^ vec2<u32>(0x80808080u);
     return Eight(

@@ -1,5 +1,5 @@
 // What the elements of a format are that defines no decode_eight of its own: integers by its packed_eight, in the scale
 // of its scaling.
 fn decode_eight(block: u32, part: u32) -> Eight {
-    return scaled(packed_eight(block, part), scaling(block, part));
+    return eight_of(packed_eight(block, part), scaling(block, part));
 }

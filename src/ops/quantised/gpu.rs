@@ -173,19 +173,19 @@ impl DecodeVariant {
     }
 
     fn spec(&self, name: &'static str) -> Spec {
-        let flag = |value: bool| f64::from(u8::from(value));
+        let mut constants = vec![("WORKGROUP", f64::from(self.workgroup))];
+        if self.gathers {
+            constants.push(("SIGNED", f64::from(u8::from(self.signed))));
+        }
         Spec {
             label: name.into(),
             source: include_str!("../../../shaders/dequantise.wgsl"),
             slots: vec![
                 ("WEIGHTS", Slot::Text(decoding(self.format, ""))),
+                ("ROWS", Slot::module(if self.gathers { "quant/named_rows" } else { "quant/every_row" })),
                 ("OUT", Slot::module(dtype_module(self.out))),
             ],
-            constants: vec![
-                ("WORKGROUP", f64::from(self.workgroup)),
-                ("GATHERS", flag(self.gathers)),
-                ("SIGNED", flag(self.signed)),
-            ],
+            constants,
             inputs: vec![true, self.gathers],
             params: DecodeParams::LAYOUT,
         }
