@@ -29,6 +29,7 @@ pub mod interrupt;
 pub mod kernel;
 pub mod ops;
 pub mod profile;
+pub mod quant;
 pub mod shape;
 pub mod tensor;
 
