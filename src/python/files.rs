@@ -1,6 +1,6 @@
 //! What model files say of themselves, for `_files.py`, which maps them and makes tensors of what lies in them.
 
-use numpy::PyReadonlyArray1;
+use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
@@ -10,7 +10,7 @@ use crate::files::{self, Array, Element, FileError, FileFormat, Kind, TensorInfo
 use crate::quant::Format;
 
 /// A whole file, mapped.
-type File<'py> = PyReadonlyArray1<'py, u8>;
+type File<'a, 'py> = &'a Bound<'py, PyArray1<u8>>;
 
 /// What is wrong with a file, where, and what to do about it where that has not been said.
 fn damaged(name: &str, error: &FileError) -> Error {
@@ -25,8 +25,9 @@ fn damaged(name: &str, error: &FileError) -> Error {
 /// begin and where they end. A tensor has a name, a shape, what its elements are in a word, how they are to be read,
 /// and where its bytes begin and end.
 #[pyfunction]
-fn _read_header<'py>(name: &str, file: File<'py>) -> PyResult<Bound<'py, PyTuple>> {
+fn _read_header<'py>(name: &str, file: File<'_, 'py>) -> PyResult<Bound<'py, PyTuple>> {
     let py = file.py();
+    let file = file.try_readonly()?;
     let bytes = file.as_slice()?;
     let contents = enter(py, || files::read(bytes).map_err(|error| damaged(name, &error)))?;
     let (format, version) = match contents.format {
@@ -97,8 +98,8 @@ fn array_of<'py>(py: Python<'py>, array: &Array) -> PyResult<Bound<'py, PyTuple>
 
 /// The first `count` elements of an array of strings that lies at `start..end`; those that are not UTF-8 as bytes.
 #[pyfunction]
-fn _header_strings<'py>(file: File<'py>, start: usize, end: usize, count: usize) -> PyResult<Bound<'py, PyList>> {
-    let py = file.py();
+fn _header_strings<'py>(file: File<'_, 'py>, start: usize, end: usize, count: usize) -> PyResult<Bound<'py, PyList>> {
+    let (py, file) = (file.py(), file.try_readonly()?);
     let list = PyList::empty(py);
     for bytes in (Array { element: Element::String, count, data: start..end }).strings(file.as_slice()?) {
         match std::str::from_utf8(bytes) {
@@ -111,8 +112,8 @@ fn _header_strings<'py>(file: File<'py>, start: usize, end: usize, count: usize)
 
 /// Where the first `count` elements of an array of arrays lie.
 #[pyfunction]
-fn _header_arrays<'py>(file: File<'py>, start: usize, end: usize, count: usize) -> PyResult<Bound<'py, PyList>> {
-    let py = file.py();
+fn _header_arrays<'py>(file: File<'_, 'py>, start: usize, end: usize, count: usize) -> PyResult<Bound<'py, PyList>> {
+    let (py, file) = (file.py(), file.try_readonly()?);
     let list = PyList::empty(py);
     for array in (Array { element: Element::Array, count, data: start..end }).arrays(file.as_slice()?) {
         list.append(array_of(py, &array)?)?;
@@ -122,9 +123,11 @@ fn _header_arrays<'py>(file: File<'py>, start: usize, end: usize, count: usize) 
 
 /// The tensors of a model in several files, each with the name of the file in which it lies.
 #[pyfunction]
-fn _read_index(name: &str, file: File<'_>) -> PyResult<Vec<(String, String)>> {
+fn _read_index(name: &str, file: File<'_, '_>) -> PyResult<Vec<(String, String)>> {
+    let py = file.py();
+    let file = file.try_readonly()?;
     let bytes = file.as_slice()?;
-    enter(file.py(), || files::read_index(bytes).map_err(|error| damaged(name, &error)))
+    enter(py, || files::read_index(bytes).map_err(|error| damaged(name, &error)))
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
