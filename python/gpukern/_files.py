@@ -38,7 +38,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 _INDEX = ".safetensors.index.json"
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<suffix>\.gguf|\.safetensors)")
+# What not every system has.
 _DISCARD: int | None = getattr(mmap, "MADV_DONTNEED", None)
+_SEQUENTIAL: int | None = getattr(mmap, "MADV_SEQUENTIAL", None)
 
 
 def printable(text: object, longest: int = 300) -> str:
@@ -91,6 +93,11 @@ class _File:
         if self._map is not None and _DISCARD is not None and start < end:
             start -= start % mmap.PAGESIZE
             self._map.madvise(_DISCARD, start, end - start)
+
+    def read_ahead(self) -> None:
+        """Tell the system that tensors are read from front to back, so that it asks the disk for more at once."""
+        if self._map is not None and _SEQUENTIAL is not None:
+            self._map.madvise(_SEQUENTIAL)
 
     def close(self) -> None:
         # The system lets go of the file with the last tensor that shares its memory.
@@ -255,6 +262,9 @@ class ModelFile(Mapping[str, Tensor | QuantTensor]):
         else:
             self.device = _native._resolve(device, f"{operation}: device")
         self._files, self._entries = _find(self._path, operation)
+        if self.device.backend != "cpu":
+            for file in self._files:
+                file.read_ahead()
         self._tensors: Mapping[str, TensorInfo] | None = None
         self.metadata = Metadata(self._files)
 

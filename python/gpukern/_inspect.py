@@ -1,5 +1,6 @@
 """``python -m gpukern inspect``: what a model file says of itself."""
 
+import io
 import json
 import math
 import sys
@@ -18,7 +19,7 @@ _CHARACTERS = 200
 def inspect_file(path: str, as_json: bool) -> int:
     """Print what a file says of itself, and return the exit code."""
     # Names may have characters that the terminal's encoding lacks.
-    if hasattr(sys.stdout, "reconfigure"):
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     with ModelFile._for("inspect", path, "cpu", True) as model:
         tensors = list(model.tensors.values())
