@@ -35,6 +35,9 @@ pub enum Error {
     /// WGSL that does not compile or does not bind.
     #[error("{0}")]
     Kernel(String),
+    /// A file of a model that is damaged, or that nothing here reads.
+    #[error("{0}")]
+    File(String),
     /// The caller asked to stop (Ctrl-C) during a wait.
     #[error("interrupted while waiting for the device")]
     Interrupted,
@@ -58,6 +61,7 @@ impl Error {
             Self::DeviceLost(m) => Self::DeviceLost(prefix(m)),
             Self::OutOfMemory(m) => Self::OutOfMemory(prefix(m)),
             Self::Kernel(m) => Self::Kernel(prefix(m)),
+            Self::File(m) => Self::File(prefix(m)),
             Self::Interrupted => Self::Interrupted,
         }
     }

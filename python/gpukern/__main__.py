@@ -1,4 +1,4 @@
-"""The command line: ``python -m gpukern info | demo | selftest | compile``."""
+"""The command line: ``python -m gpukern info | demo | selftest | compile | inspect``."""
 
 import argparse
 import os
@@ -55,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     compiler.add_argument("--emit", choices=("spirv", "msl", "hlsl", "glsl"), help="print it in another language")
     compiler.add_argument("-o", dest="output", metavar="FILE", help="write that to a file; SPIR-V as binary")
+    inspector = commands.add_parser("inspect", help="what a model file (GGUF, safetensors) says of itself")
+    inspector.add_argument("file", metavar="FILE", help="the file, the index of several, or their folder")
+    inspector.add_argument("--json", action="store_true", help="print it as JSON, and arrays as a whole")
     options = parser.parse_args(arguments)
 
     if options.command == "info":
@@ -63,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
         from ._compile import compile_file
 
         return compile_file(options.file, options.entry_point, options.constants, options.emit, options.output)
+    if options.command == "inspect":
+        from ._inspect import inspect_file
+
+        return inspect_file(options.file, options.json)
     if options.command == "demo":
         from ._demo import demo as run_demo
 
@@ -86,6 +93,9 @@ def _guarded() -> int:
         # The reader has gone, as `| head` does. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        print(f"gpukern: {error}", file=sys.stderr)
+        return 1
     return code
 
 

@@ -24,6 +24,7 @@ struct Classes {
     device_lost: Py<PyType>,
     out_of_memory: Py<PyType>,
     kernel: Py<PyType>,
+    file: Py<PyType>,
     precision_warning: Py<PyType>,
 }
 
@@ -81,6 +82,11 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "WGSL that does not compile or does not bind.",
             &with(py.get_type::<PyValueError>()),
         )?,
+        file: make(
+            "FileError",
+            "A file of a model that is damaged, or of a kind that gpukern does not read.",
+            &with(py.get_type::<PyValueError>()),
+        )?,
         precision_warning: make(
             "PrecisionWarning",
             "float64 input was computed in float32. See `gpukern.config.float64`.",
@@ -114,6 +120,7 @@ impl From<Error> for PyErr {
                 Error::DeviceLost(_) => &classes.device_lost,
                 Error::OutOfMemory(_) => &classes.out_of_memory,
                 Error::Kernel(_) => &classes.kernel,
+                Error::File(_) => &classes.file,
                 Error::Interrupted => {
                     let raised = RAISED.with(|raised| raised.borrow_mut().take());
                     return raised.unwrap_or_else(|| PyKeyboardInterrupt::new_err(()));

@@ -5,6 +5,7 @@ mod call;
 mod device;
 mod ending;
 mod errors;
+mod files;
 mod formulas;
 mod kernel;
 mod logging;
@@ -50,5 +51,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ops::register(module)?;
     kernel::register(module)?;
     formulas::register(module)?;
+    files::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }
