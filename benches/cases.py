@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+import gpukern as gk
 from shaders import SHADERS
 
 Array = NDArray[Any]
@@ -113,6 +114,29 @@ def _vectors_case(rows: int, columns: int, count: int, dtype: str) -> Case:
         reference=_vectors,
         places=("gpu",),
         bytes=size + count * (rows + columns) * _DTYPES[dtype].itemsize,
+        copies=-(-_ROTATED // size),
+    )
+
+
+def _blocks_case(name: str, rows: int, columns: int, place: str) -> Case:
+    """Multiply a vector by quantised weights, of which some rows are repeated."""
+
+    def inputs(random: np.random.Generator) -> tuple[Array, ...]:
+        some = gk.quantize(_random(random, (64, columns)), name, device="cpu").blocks.numpy()
+        return np.tile(some, (-(-rows // 64), 1))[:rows], _random(random, (columns,))
+
+    def reference(blocks: Array, x: Array) -> Array:
+        some = gk.from_blocks(blocks[:64], name, (64, columns), device="cpu").dequantize().numpy() @ x
+        return np.tile(some, -(-rows // 64))[:rows]
+
+    size = gk.quantize(np.zeros((1, columns), np.float32), name, device="cpu").nbytes * rows
+    return Case(
+        name=f"matmul_vec {name} {rows}x{columns}",
+        operation=f"blocks {name}",
+        inputs=inputs,
+        reference=reference,
+        places=(place,),
+        bytes=size + (rows + columns) * 4,
         copies=-(-_ROTATED // size),
     )
 
@@ -293,6 +317,8 @@ CASES: tuple[Case, ...] = (
     ),
     *(_matmul_vec_case(16384, 16384, dtype, ("gpu",)) for dtype in ("f32", "f16")),
     *(_vectors_case(4096, 14336, count, "f16") for count in (1, 2, 4, 8, 16)),
+    *(_blocks_case(name, 11008, 4096, "cpu") for name in ("q8_0", "q4_0", "q4_k", "q6_k")),
+    *(_blocks_case(name, 16384, 16384, "gpu") for name in ("q8_0", "q4_0", "q4_k", "q6_k", "mxfp4", "nf4")),
     _matmul_case(1024, "f32", "cpu"),
     _matmul_case(2048, "f32", "cpu"),
     _matmul_case(2048, "f32", "cpu", transposed=True),

@@ -46,6 +46,7 @@ class Engine:
 
     name: str
     place = "cpu"  # engines are compared within a place: "cpu" or "gpu"
+    answers = True  # whether it computes what is asked, so that its answer can be checked
     packages: tuple[str, ...] = ()
     operations: Mapping[str, Callable[..., Any]]
     """What takes this engine's arrays and returns one. `"silu out"` stands in for `"silu"` where ``out=`` is given."""
@@ -254,7 +255,15 @@ class Gpukern(Engine):
     def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:
         if operation.startswith("shader "):
             return self.shader(SHADERS[operation.removeprefix("shader ")], arrays)
+        if operation.startswith("blocks "):
+            return self.blocks(operation.removeprefix("blocks "), *arrays)
         return super().call(operation, arrays, out)
+
+    def blocks(self, name: str, blocks: Array, x: Array) -> Call:
+        """Multiply quantised weights with a vector, which is a tensor as they are."""
+        shape = (len(blocks), x.size)
+        w = gk.from_blocks(blocks, name, shape, device=self.device)
+        return partial(gk.matmul_vec, w, gk.asarray(x, device=self.device))
 
     def shader(self, shader: Shader, arrays: tuple[Array, ...]) -> Call:
         """Call a kernel on tensors, into one that is there already."""
@@ -297,6 +306,19 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x < arrayLength(&x)) { y[id.x] += 2.0 * x[id.x]; }
 }
 """
+
+
+class Reading(Engine):
+    """What it takes every thread together to read weights, as a sum of their words does, and nothing more."""
+
+    name = "reading"
+    answers = False
+
+    def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:  # noqa: ARG002
+        if not operation.startswith("blocks "):
+            raise Unsupported(operation)
+        words = arrays[0].reshape(-1).view(np.float32)
+        return partial(gk.sum, words, device="cpu")
 
 
 class SoftwareGpu(Gpukern):
@@ -371,6 +393,28 @@ class Torch(Engine):
             "sum_columns": partial(torch.sum, dim=0),
             "rope": lambda x, cos, sin, out=None: rope_halves(x, cos, sin, torch.empty_like(x) if out is None else out),
         }
+
+    def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:
+        if operation in ("blocks q8_0", "blocks q4_0") and self.place == "cpu":
+            return self.blocks(operation.removeprefix("blocks "), *arrays)
+        return super().call(operation, arrays, out)
+
+    def blocks(self, name: str, blocks: Array, x: Array) -> Call:
+        """Multiply weights of 8 bits with a scale for each row, or of 4 bits with one for each 32, in bfloat16."""
+        torch, columns = self.torch, x.size
+        wide = gk.from_blocks(blocks, name, (len(blocks), columns), device="cpu").dequantize().numpy()
+        vector = torch.from_numpy(x)[None].to(torch.bfloat16)
+        if name == "q8_0":
+            scales = np.abs(wide).max(1, keepdims=True) / 127
+            packed = torch.from_numpy(np.round(wide / scales).astype(np.int8))
+            own = torch.from_numpy(scales[:, 0]).to(torch.bfloat16)
+            return lambda: torch._weight_int8pack_mm(vector, packed, own)[0]
+        groups = wide.reshape(len(wide), -1, 32)
+        scales = np.abs(groups).max(2) / 8
+        q = np.clip(np.round(groups / scales[..., None]) + 8, 0, 15).astype(np.int32).reshape(wide.shape)
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(torch.from_numpy(q), 1)
+        own = torch.from_numpy(np.stack([scales.T, np.zeros_like(scales.T)], 2)).to(torch.bfloat16).contiguous()
+        return lambda: torch.ops.aten._weight_int4pack_mm_for_cpu(vector, packed, 32, own)[0]
 
     def attend(self, q: Any, k: Any, v: Any, **arguments: bool) -> Any:
         grouped = q.shape[1] != k.shape[1]
@@ -543,6 +587,7 @@ def engines(devices: list[gk.Device]) -> Iterator[Engine]:
         yield Gpukern(device)
     yield from (SoftwareGpu(each) for each in gk.devices() if (each.kind, each.backend) == ("software", "vulkan"))
     yield Numpy()
+    yield Reading()
     if torch := _installed("torch"):
         yield Torch(torch, "cpu")
         if torch.cuda.is_available():

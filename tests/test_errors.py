@@ -23,6 +23,7 @@ CLASSES = {
     gk.KernelError: ValueError,
     gk.BoundsError: IndexError,
     gk.ArgumentError: ValueError,
+    gk.FileError: ValueError,
 }
 # Nothing raises it: it is the base of all others.
 NEVER_RAISED = {gk.Error}
