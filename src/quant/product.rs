@@ -213,6 +213,12 @@ impl<B: Integers<N>, const N: usize, const SINGLE: bool> Products<'_, B, N, SING
             unsafe {
                 let record = records.add(v * step);
                 let scales = D::mul(scales, D::load_floats(record.add(form.scales_at()), form.scales()));
+                // Added up by itself, since one sum of everything would be a long wait from each group to the next.
+                let mut own = if form.minima {
+                    D::mul(minima, D::load_floats(record.add(form.sums_at()), form.scales()))
+                } else {
+                    D::splat(0.0)
+                };
                 for group in 0..groups {
                     let mut dots = if form.zero == 0 {
                         D::no_sums()
@@ -229,11 +235,18 @@ impl<B: Integers<N>, const N: usize, const SINGLE: bool> Products<'_, B, N, SING
                             dots = D::dot(dots, integers[form.planes + plane], record.add(plane * 64), true);
                         }
                     }
+                    let dots = D::convert(dots);
                     let scale = D::spread(scales, group * scales_in_group, 16 / scales_in_group);
-                    *sum = D::fma(D::convert(dots), scale, *sum);
+                    if groups == 1 && !form.minima {
+                        *sum = D::fma(dots, scale, *sum);
+                    } else if group == 0 && !form.minima {
+                        own = D::mul(dots, scale);
+                    } else {
+                        own = D::fma(dots, scale, own);
+                    }
                 }
-                if form.minima {
-                    *sum = D::fma(minima, D::load_floats(record.add(form.sums_at()), form.scales()), *sum);
+                if groups > 1 || form.minima {
+                    *sum = D::add(*sum, own);
                 }
             }
         }

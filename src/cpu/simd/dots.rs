@@ -50,6 +50,7 @@ pub(crate) trait Dots {
     /// # Safety
     /// `from` is readable for 16 numbers, at any address.
     unsafe fn load_sums(from: *const u8) -> Self::Sums;
+    fn store_sums(sums: Self::Sums) -> [i32; 16];
     /// Adds the products with 64 int8 from −127 to 127. Unless `wide`, bytes are below 128.
     ///
     /// # Safety

@@ -12,7 +12,7 @@ use std::arch::x86_64::{
     _mm256_permutevar8x32_ps, _mm256_set_epi32, _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
     _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srl_epi64, _mm256_srli_epi16,
-    _mm256_subs_epu8, _mm256_xor_si256, _mm256_zextps128_ps256,
+    _mm256_subs_epu8, _mm256_storeu_si256, _mm256_xor_si256, _mm256_zextps128_ps256,
 };
 
 use super::{DotKernel, Dots};
@@ -153,6 +153,15 @@ impl Dots for Pairs {
     #[inline(always)]
     unsafe fn load_sums(from: *const u8) -> Self::Sums {
         unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
+    }
+    #[inline(always)]
+    fn store_sums(sums: Self::Sums) -> [i32; 16] {
+        let mut to = [0; 16];
+        unsafe {
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), sums[0]);
+            _mm256_storeu_si256(to[8..].as_mut_ptr().cast(), sums[1]);
+        }
+        to
     }
     /// Two products fit into 16 bits if bytes are below 128. The highest bit of others has a sum of its own.
     #[inline(always)]

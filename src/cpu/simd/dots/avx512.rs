@@ -12,7 +12,7 @@ use std::arch::x86_64::{
     _mm512_mullo_epi16, _mm512_or_si512, _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_rorv_epi64,
     _mm512_set_epi32, _mm512_set_epi64, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps,
     _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_subs_epu8, _mm512_xor_si512, _mm512_zextps128_ps512, _mm512_zextps256_ps512,
+    _mm512_subs_epu8, _mm512_storeu_si512, _mm512_xor_si512, _mm512_zextps128_ps512, _mm512_zextps256_ps512,
 };
 
 use super::{DotKernel, Dots};
@@ -123,6 +123,12 @@ impl Dots for Vnni {
     #[inline(always)]
     unsafe fn load_sums(from: *const u8) -> __m512i {
         unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    fn store_sums(sums: __m512i) -> [i32; 16] {
+        let mut to = [0; 16];
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), sums) };
+        to
     }
     #[inline(always)]
     unsafe fn dot(sums: __m512i, bytes: __m512i, x: *const u8, _wide: bool) -> __m512i {

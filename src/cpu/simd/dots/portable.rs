@@ -111,6 +111,10 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
         unsafe { from.cast::<Self::Sums>().read_unaligned() }
     }
     #[inline(always)]
+    fn store_sums(sums: Self::Sums) -> [i32; 16] {
+        sums
+    }
+    #[inline(always)]
     unsafe fn dot(sums: Self::Sums, bytes: Self::Bytes, x: *const u8, wide: bool) -> Self::Sums {
         #[cfg(target_arch = "aarch64")]
         if DOTPROD {
