@@ -1,8 +1,8 @@
 //! `out[v, n] = w[n, k] · x[v, k]` on the CPU, of quantised rows.
 //!
 //! Memory sets the pace, so blocks are taken apart in registers, beside the products. Vectors are rounded to int8 in
-//! blocks of 32 with a scale each, and the products of q and int8 are added up by integer instructions; where that is
-//! not wanted, some elements at a time are decoded and multiplied in float32.
+//! blocks of 32 with a scale each, and the products of q and int8 are added up by integer instructions. Where these are
+//! missing or not wanted, some elements at a time are decoded and multiplied in float32.
 //!
 //! A result that is not finite is computed again in float32. That is what infinities and NaN come out of as they
 //! should, and what comes of vectors with numbers that int8 cannot be scaled to: their scales are NaN.
@@ -51,7 +51,7 @@ pub(crate) struct Rows {
 /// `out[v * out_step + r]` = the sum over j of `w[r, j] * x[v * length + j]`, for `vectors` vectors that lie one after
 /// another.
 ///
-/// `exact`: in float32. Otherwise vectors are rounded to int8 in blocks of 32, by a 127th of the largest magnitude,
+/// `exact`: in float32, as also where the machine has no products of bytes. Otherwise vectors are rounded to int8 in blocks of 32, by a 127th of the largest magnitude,
 /// which makes an error of about half a per cent of the result's norm for numbers of the normal distribution.
 /// Fails only if there is no memory for the rounded vectors.
 ///
@@ -73,6 +73,7 @@ pub(crate) unsafe fn multiply(
     }
     let products = rows.count.saturating_mul(rows.length).saturating_mul(vectors);
     let device = if products <= ALONE { device.with_threads(1) } else { device };
+    let exact = exact || !device.level().has_dots_of_bytes();
     let rounded = if exact { None } else { Some(Vectors::round(device, rows.format.form, x, vectors, rows.length)?) };
     let bytes = (rows.length / rows.format.elements * rows.format.bytes).max(1);
     let rows_per_task = (TASK / bytes).min(rows.count.div_ceil(TASKS)).max(1);

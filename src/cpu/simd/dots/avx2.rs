@@ -4,15 +4,15 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadl_epi64,
-    _mm_loadu_ps, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_set_epi16, _mm_set1_epi16, _mm256_add_epi8,
+    _mm_loadu_ps, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_set_epi16, _mm_set1_epi16, 
     _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_broadcastss_ps,
     _mm256_castps256_ps128, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
     _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_min_epu8, _mm256_mul_ps, _mm256_mullo_epi16, _mm256_or_si256,
+    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_mulhi_epu16, _mm256_mullo_epi16, _mm256_or_si256,
     _mm256_permutevar8x32_ps, _mm256_set_epi32, _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srl_epi64, _mm256_srli_epi16,
-    _mm256_subs_epu8, _mm256_storeu_si256, _mm256_xor_si256, _mm256_zextps128_ps256,
+    _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srl_epi64, 
+    _mm256_storeu_si256, _mm256_xor_si256, _mm256_zextps128_ps256,
 };
 
 use super::{DotKernel, Dots};
@@ -107,23 +107,15 @@ impl Dots for Pairs {
         zip(a, b, |a, b| unsafe { _mm256_xor_si256(a, b) })
     }
     #[inline(always)]
-    fn add_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        zip(a, b, |a, b| unsafe { _mm256_add_epi8(a, b) })
-    }
-    #[inline(always)]
-    fn subtract(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        zip(a, b, |a, b| unsafe { _mm256_subs_epu8(a, b) })
-    }
-    #[inline(always)]
-    fn min_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        zip(a, b, |a, b| unsafe { _mm256_min_epu8(a, b) })
-    }
-    #[inline(always)]
-    fn multiply_bytes(a: Self::Bytes, by: &[u8; 64]) -> Self::Bytes {
-        zip(a, Self::load(by), |a, by| unsafe {
-            let even = _mm256_and_si256(_mm256_mullo_epi16(a, by), _mm256_set1_epi16(0xff));
-            let odd = _mm256_mullo_epi16(_mm256_srli_epi16::<8>(a), _mm256_srli_epi16::<8>(by));
-            _mm256_or_si256(even, _mm256_slli_epi16::<8>(odd))
+    fn thirds(a: Self::Bytes, by: &[u16; 32]) -> Self::Bytes {
+        let by = bytemuck::cast_ref::<_, [[u8; 32]; 2]>(by);
+        zip(a, [half(&by[0]), half(&by[1])], |a, by| unsafe {
+            let odd = _mm256_set1_epi16(0xff00_u16.cast_signed());
+            // Both are multiplied in the upper halves of words.
+            let upper = _mm256_mullo_epi16(_mm256_and_si256(a, odd), by);
+            let lower = _mm256_mullo_epi16(a, _mm256_slli_epi16::<8>(by));
+            let upper = _mm256_and_si256(_mm256_mulhi_epu16(upper, _mm256_set1_epi16(3 << 8)), odd);
+            _mm256_or_si256(upper, _mm256_mulhi_epu16(lower, _mm256_set1_epi16(3)))
         })
     }
     #[inline(always)]

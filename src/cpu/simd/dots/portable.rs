@@ -75,20 +75,8 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
         each(|i| a[i] ^ b[i])
     }
     #[inline(always)]
-    fn add_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        each(|i| a[i].wrapping_add(b[i]))
-    }
-    #[inline(always)]
-    fn subtract(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        each(|i| a[i].saturating_sub(b[i]))
-    }
-    #[inline(always)]
-    fn min_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        each(|i| a[i].min(b[i]))
-    }
-    #[inline(always)]
-    fn multiply_bytes(a: Self::Bytes, by: &[u8; 64]) -> Self::Bytes {
-        each(|i| a[i].wrapping_mul(by[i]))
+    fn thirds(a: Self::Bytes, by: &[u16; 32]) -> Self::Bytes {
+        each(|i| ((u16::from(a[i].wrapping_mul(by[i / 2] as u8)) * 3) >> 8) as u8)
     }
     #[inline(always)]
     fn shift(a: Self::Bytes, right: [i32; 2]) -> Self::Bytes {
@@ -189,13 +177,9 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
     }
     #[inline(always)]
     fn total(a: Self::Floats) -> f32 {
-        let mut sums = a;
-        for width in [8, 4, 2, 1] {
-            for i in 0..width {
-                sums[i] += sums[i + width];
-            }
-        }
-        sums[0]
+        let eight: [f32; 8] = each(|i| a[i] + a[i + 8]);
+        let four: [f32; 4] = each(|i| eight[i] + eight[i + 4]);
+        (four[0] + four[2]) + (four[1] + four[3])
     }
 }
 
