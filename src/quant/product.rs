@@ -1,10 +1,11 @@
 //! `out[v, n] = w[n, k] · x[v, k]` on the CPU, of quantised rows.
 //!
 //! Memory sets the pace, so blocks are taken apart in registers, beside the products. Vectors are rounded to int8 in
-//! blocks of 32 with a scale each, and the products of q and int8 are added up by integer instructions. Where these are
-//! missing or not wanted, some elements at a time are decoded and multiplied in float32.
+//! blocks of 32 with a scale each, and the products of q and int8 are added up by integer instructions. Where that is
+//! not wanted, the q become float32 and are scaled. Where machines lack such instructions, some elements at a time are
+//! decoded and multiplied in float32.
 //!
-//! A result that is not finite is computed again in float32. That is what infinities and NaN come out of as they
+//! A result that is not finite is computed again in that last way. That is what infinities and NaN come out of as they
 //! should, and what comes of vectors with numbers that int8 cannot be scaled to: their scales are NaN.
 #![expect(unsafe_code, reason = "rows are where they lie in memory, at any address")]
 
@@ -12,8 +13,8 @@ mod vectors;
 
 use std::marker::PhantomData;
 
-use self::vectors::Vectors;
 pub(super) use self::vectors::{Form, Order};
+use self::vectors::{MOST_ELEMENTS, Vectors};
 use super::{Format, Integers};
 use crate::cpu::CpuDevice;
 use crate::cpu::simd::dots::{DotKernel, Dots};
@@ -33,6 +34,8 @@ const GROUP: usize = 16;
 const AHEAD: usize = 4096;
 /// How many elements are decoded at a time: whole blocks of every format.
 const DECODED: usize = 1024;
+/// How often exact products are added to sums in float32 before these are to ones in float64.
+const CHAIN: usize = 32;
 /// The most blocks that are multiplied at once.
 const MOST_BLOCKS: usize = 4;
 
@@ -73,9 +76,12 @@ pub(crate) unsafe fn multiply(
     }
     let products = rows.count.saturating_mul(rows.length).saturating_mul(vectors);
     let device = if products <= ALONE { device.with_threads(1) } else { device };
-    let exact = exact || !device.level().has_dots_of_bytes();
-    let rounded = if exact { None } else { Some(Vectors::round(device, rows.format.form, x, vectors, rows.length)?) };
-    let bytes = (rows.length / rows.format.elements * rows.format.bytes).max(1);
+    let format = rows.format;
+    // The entries of NF4 are not as exact in bytes as in float32.
+    let decode = !device.level().has_dots_of_bytes() || exact && format.form.fine;
+    let rounded =
+        if exact || decode { None } else { Some(Vectors::round(device, format.form, x, vectors, rows.length)?) };
+    let bytes = (rows.length / format.elements * format.bytes).max(1);
     let rows_per_task = (TASK / bytes).min(rows.count.div_ceil(TASKS)).max(1);
     // SAFETY: tasks write to rows of their own.
     let shared = unsafe { Shared::new((rows, x.as_ptr(), out, rounded.as_ref())) };
@@ -93,13 +99,13 @@ pub(crate) unsafe fn multiply(
                 out: out.wrapping_add(group * out_step + first),
                 out_step,
             };
-            if exact {
+            if decode {
                 // SAFETY: the caller's promise.
-                unsafe { part.multiply_exactly(device.level(), |_| true) };
+                unsafe { part.decode_and_multiply(device.level(), |_| true) };
             } else {
-                (rows.format.multiply)(device.level(), &part);
+                (format.multiply)(device.level(), &part, exact);
                 // SAFETY: the caller's promise; the results have been written.
-                unsafe { part.multiply_exactly(device.level(), |result| !result.read().is_finite()) };
+                unsafe { part.decode_and_multiply(device.level(), |result| !result.read().is_finite()) };
             }
         }
     });
@@ -118,11 +124,11 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// In float32, the results that are `wanted`.
+    /// From decoded elements, the results that are `wanted`.
     ///
     /// # Safety
     /// That of [`multiply`].
-    unsafe fn multiply_exactly(&self, level: Level, wanted: impl Fn(*const f32) -> bool) {
+    unsafe fn decode_and_multiply(&self, level: Level, wanted: impl Fn(*const f32) -> bool) {
         let Rows { format, length, .. } = self.rows;
         let mut decoded = [0.0; DECODED];
         for row in 0..self.rows.count {
@@ -186,9 +192,11 @@ impl Kernel for Dot<'_> {
     }
 }
 
-/// Multiplies rows of this block with rounded vectors.
-pub(super) fn multiply_part<B: Integers<N>, const N: usize>(level: Level, part: &Part) {
-    if part.vectors == 1 {
+/// Multiplies rows of this block with vectors as they are, or as they were rounded.
+pub(super) fn multiply_part<B: Integers<N>, const N: usize>(level: Level, part: &Part, exact: bool) {
+    if exact {
+        level.run_on_bytes(ExactProducts::<B, N>(part, PhantomData));
+    } else if part.vectors == 1 {
         level.run_on_bytes(Products::<B, N, true>(part, PhantomData));
     } else {
         level.run_on_bytes(Products::<B, N, false>(part, PhantomData));
@@ -289,6 +297,94 @@ impl<B: Integers<N>, const N: usize, const SINGLE: bool> DotKernel for Products<
                 }
                 for (v, sum) in sums.iter().enumerate() {
                     out.add(v * out_step + row).write(D::total(*sum));
+                }
+            }
+        }
+    }
+}
+
+struct ExactProducts<'a, B, const N: usize>(&'a Part, PhantomData<B>);
+
+impl<B: Integers<N>, const N: usize> ExactProducts<'_, B, N> {
+    /// Multiplies some blocks with what the vectors have in their place.
+    ///
+    /// # Safety
+    /// There are as many sums as vectors, and elements for all blocks at that step.
+    #[inline(always)]
+    unsafe fn add<D: Dots>(blocks: &[B], x: *const f32, step: usize, sums: &mut [D::Floats]) {
+        let form = B::FORM;
+        let [scales, minima] = B::scales::<D>(blocks);
+        let integers = B::integers::<D>(blocks);
+        // This product is exact, and so the weights are what they are decoded to.
+        let offsets = if form.minima { minima } else { D::mul(scales, D::splat(-form.zero as f32)) };
+        // Loops in loops, since compilers unroll these where they do not unroll one of sixteen steps.
+        let mut weights = [[D::splat(0.0); 4]; 4];
+        let weights = &mut weights[..form.planes];
+        for (i, weights) in weights.iter_mut().enumerate() {
+            for (j, weights) in weights.iter_mut().enumerate() {
+                let (plane, quarter) = form.place_of(4 * i + j);
+                let q = D::quarter(integers[plane], quarter);
+                let part = (4 * i + j) * 16 / form.part;
+                let (scale, offset) = (D::spread(scales, part, 16), D::spread(offsets, part, 16));
+                *weights = if form.minima { D::add(D::mul(q, scale), offset) } else { D::fma(q, scale, offset) };
+            }
+        }
+        for (v, sum) in sums.iter_mut().enumerate() {
+            let mut chains = [D::splat(0.0); 4];
+            for (i, weights) in weights.iter().enumerate() {
+                for (j, weights) in weights.iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let x = unsafe { D::load_floats(x.add(v * step + 64 * i + 16 * j).cast(), 16) };
+                    chains[j] = D::fma(*weights, x, chains[j]);
+                }
+            }
+            let [a, b, c, d] = chains;
+            *sum = D::add(*sum, D::add(D::add(a, b), D::add(c, d)));
+        }
+    }
+}
+
+impl<B: Integers<N>, const N: usize> DotKernel for ExactProducts<'_, B, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: Dots>(self) {
+        let Part { rows, x, vectors, out, out_step, .. } = *self.0;
+        let (count, elements) = (B::FORM.blocks, B::FORM.elements());
+        let all = rows.length / N;
+        for row in 0..rows.count {
+            let start = rows.start.wrapping_offset(row as isize * rows.step).cast::<B>();
+            let mut sums = [D::splat(0.0); GROUP];
+            let mut totals = [0.0; GROUP];
+            // SAFETY: what a part holds.
+            unsafe {
+                for unit in 0..all / count {
+                    let place = start.wrapping_add(unit * count);
+                    for line in 0..(count * size_of::<B>()).div_ceil(64) {
+                        prefetch(place.cast::<u8>().wrapping_add(AHEAD + line * 64));
+                    }
+                    let blocks = std::slice::from_raw_parts(place, count);
+                    Self::add::<D>(blocks, x.wrapping_add(unit * elements), rows.length, &mut sums[..vectors]);
+                    if unit % CHAIN == CHAIN - 1 {
+                        for (sum, total) in sums.iter_mut().zip(&mut totals).take(vectors) {
+                            *total += f64::from(D::total(*sum));
+                            *sum = D::splat(0.0);
+                        }
+                    }
+                }
+                if !all.is_multiple_of(count) {
+                    // Zeros come after the last blocks and elements.
+                    let mut blocks = [B::zeroed(); MOST_BLOCKS];
+                    blocks.as_mut_ptr().copy_from_nonoverlapping(start.wrapping_add(all / count * count), all % count);
+                    for (v, sum) in sums.iter_mut().enumerate().take(vectors) {
+                        let mut last = [0.0; MOST_ELEMENTS];
+                        let from = x.wrapping_add(v * rows.length + all / count * elements);
+                        last.as_mut_ptr().copy_from_nonoverlapping(from, all % count * N);
+                        Self::add::<D>(&blocks[..count], last.as_ptr(), 0, std::slice::from_mut(sum));
+                    }
+                }
+                for (v, (sum, total)) in sums.iter().zip(totals).enumerate().take(vectors) {
+                    out.add(v * out_step + row).write((total + f64::from(D::total(*sum))) as f32);
                 }
             }
         }

@@ -57,6 +57,8 @@ pub(crate) trait Dots {
     fn times_256(sums: Self::Sums) -> Self::Sums;
 
     fn convert(sums: Self::Sums) -> Self::Floats;
+    /// Sixteen bytes as numbers, from four times as many.
+    fn quarter(bytes: Self::Bytes, quarter: usize) -> Self::Floats;
     fn splat(value: f32) -> Self::Floats;
     /// As many as `count`, which is 4, 8 or 16, and zeros after them.
     ///
@@ -77,7 +79,7 @@ pub(crate) trait Dots {
     fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`
     fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// Lanes from `first` on, each of them `each` times: 4 or 8. `first` is a multiple of their number.
+    /// Lanes from `first` on, each of them `each` times: 4, 8 or 16. `first` is a multiple of their number.
     fn spread(a: Self::Floats, first: usize, each: usize) -> Self::Floats;
     /// The sum of all lanes, in a fixed order.
     fn total(a: Self::Floats) -> f32;

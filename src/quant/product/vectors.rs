@@ -11,7 +11,7 @@ use crate::error::Result;
 /// How many elements of a vector share a scale.
 const ROUNDED: usize = 32;
 /// The most elements that are multiplied at once.
-const MOST_ELEMENTS: usize = 256;
+pub(super) const MOST_ELEMENTS: usize = 256;
 /// Blocks whose largest magnitude lies outside have products that float32 may not hold.
 const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
@@ -85,6 +85,14 @@ impl Form {
 
     pub(crate) const fn scales_in_group(self) -> usize {
         self.scales() / self.groups()
+    }
+
+    /// In which plane, and in which quarter of it, sixteen elements are whose order is not alternating.
+    pub(crate) const fn place_of(self, sixteen: usize) -> (usize, usize) {
+        match self.order {
+            Order::Halves => (sixteen / 8 * 2 + sixteen % 2, sixteen / 2 % 4),
+            Order::Natural | Order::Alternating => (sixteen / 4, sixteen % 4),
+        }
     }
 
     /// Where a record has what its zero takes off the sums.

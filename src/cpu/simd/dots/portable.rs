@@ -128,12 +128,16 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
         each(|i| sums[i] as f32)
     }
     #[inline(always)]
+    fn quarter(bytes: Self::Bytes, quarter: usize) -> Self::Floats {
+        each(|i| f32::from(bytes[16 * quarter + i]))
+    }
+    #[inline(always)]
     fn splat(value: f32) -> Self::Floats {
         [value; LANES]
     }
     #[inline(always)]
     unsafe fn load_floats(from: *const u8, count: usize) -> Self::Floats {
-        each(|i| if i < count { unsafe { from.cast::<f32>().add(i).read_unaligned() } } else { 0.0 })
+        each(|i| if i < count { f32::from_ne_bytes(unsafe { from.add(4 * i).cast::<[u8; 4]>().read() }) } else { 0.0 })
     }
     #[inline(always)]
     fn splat_half(bits: u16) -> Self::Floats {

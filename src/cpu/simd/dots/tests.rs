@@ -52,6 +52,8 @@ impl DotKernel for All<'_> {
             }
             let sixteen = D::load_floats(floats.as_ptr(), 16);
             for first in 0..8 {
+                results.push(("quarter", lanes::<D>(D::quarter(va, first % 4))));
+                results.push(("spread", lanes::<D>(D::spread(sixteen, first, 16))));
                 results.push(("spread", lanes::<D>(D::spread(sixteen, 2 * first, 8))));
                 results.push(("spread", lanes::<D>(D::spread(sixteen, first / 2 * 4, 4))));
             }
