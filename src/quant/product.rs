@@ -18,7 +18,7 @@ use self::vectors::{MOST_ELEMENTS, Vectors};
 use super::{Format, Integers};
 use crate::cpu::CpuDevice;
 use crate::cpu::simd::dots::{DotKernel, Dots};
-use crate::cpu::simd::{Kernel, Level, Simd, prefetch};
+use crate::cpu::simd::{Kernel, Level, Simd};
 use crate::cpu::threads::Shared;
 use crate::error::Result;
 
@@ -30,8 +30,6 @@ const TASK: usize = 1 << 17;
 const TASKS: usize = 64;
 /// The most vectors that a block is multiplied with before the next one.
 const GROUP: usize = 16;
-/// How many bytes ahead of its use a row is asked for.
-const AHEAD: usize = 4096;
 /// How many elements are decoded at a time: whole blocks of every format.
 const DECODED: usize = 1024;
 /// How often exact products are added to sums in float32 before these are to ones in float64.
@@ -281,9 +279,6 @@ impl<B: Integers<N>, const N: usize, const SINGLE: bool> DotKernel for Products<
             unsafe {
                 for unit in 0..all / count {
                     let place = start.wrapping_add(unit * size);
-                    for line in 0..size.div_ceil(64) {
-                        prefetch(place.wrapping_add(AHEAD + line * 64));
-                    }
                     let blocks = std::slice::from_raw_parts(place.cast::<B>(), count);
                     Self::add::<D>(blocks, records, step, sums);
                     records = records.wrapping_add(B::FORM.record());
@@ -360,9 +355,6 @@ impl<B: Integers<N>, const N: usize> DotKernel for ExactProducts<'_, B, N> {
             unsafe {
                 for unit in 0..all / count {
                     let place = start.wrapping_add(unit * count);
-                    for line in 0..(count * size_of::<B>()).div_ceil(64) {
-                        prefetch(place.cast::<u8>().wrapping_add(AHEAD + line * 64));
-                    }
                     let blocks = std::slice::from_raw_parts(place, count);
                     Self::add::<D>(blocks, x.wrapping_add(unit * elements), rows.length, &mut sums[..vectors]);
                     if unit % CHAIN == CHAIN - 1 {
