@@ -24,10 +24,11 @@ use crate::error::Result;
 
 /// Fewer products than this are not worth a second thread.
 const ALONE: usize = 1 << 18;
-/// About how many bytes of rows make a task.
-const TASK: usize = 1 << 17;
-/// As many tasks as this keep any number of cores busy.
-const TASKS: usize = 64;
+/// At most how many bytes of rows make a task. Shorter ones end before memory has been fetched at full speed, longer
+/// ones do not stay in the cache for more vectors.
+const TASK: usize = 1 << 19;
+/// As many tasks for each thread keep all of them busy. No result depends on how rows are shared out.
+const TASKS: usize = 16;
 /// The most vectors that a block is multiplied with before the next one.
 const GROUP: usize = 16;
 /// How many elements are decoded at a time: whole blocks of every format.
@@ -80,7 +81,7 @@ pub(crate) unsafe fn multiply(
     let rounded =
         if exact || decode { None } else { Some(Vectors::round(device, format.form, x, vectors, rows.length)?) };
     let bytes = (rows.length / format.elements * format.bytes).max(1);
-    let rows_per_task = (TASK / bytes).min(rows.count.div_ceil(TASKS)).max(1);
+    let rows_per_task = (TASK / bytes).min(rows.count.div_ceil(TASKS * device.threads())).max(1);
     // SAFETY: tasks write to rows of their own.
     let shared = unsafe { Shared::new((rows, x.as_ptr(), out, rounded.as_ref())) };
     device.for_each_chunk(rows.count.div_ceil(rows_per_task), |task| {
