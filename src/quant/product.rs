@@ -93,7 +93,7 @@ pub(crate) unsafe fn multiply(
             let part = Part {
                 rows,
                 x: x.wrapping_add(group * rows.length),
-                records: rounded.map_or((std::ptr::null(), 0), |rounded| rounded.records(group)),
+                records: rounded.map_or((std::ptr::null_mut(), 0), |rounded| rounded.records(group)),
                 vectors: GROUP.min(vectors - group),
                 out: out.wrapping_add(group * out_step + first),
                 out_step,
@@ -115,8 +115,8 @@ pub(crate) unsafe fn multiply(
 pub(super) struct Part {
     rows: Rows,
     x: *const f32,
-    /// What the vectors were rounded to, and bytes from one to the next.
-    records: (*const u8, usize),
+    /// What the vectors were rounded to for the first blocks, and bytes to that for the next ones.
+    records: (*mut u8, usize),
     vectors: usize,
     out: *mut f32,
     out_step: usize,
@@ -209,9 +209,9 @@ impl<B: Integers<N>, const N: usize, const SINGLE: bool> Products<'_, B, N, SING
     /// Multiplies some blocks with what the vectors have in their place.
     ///
     /// # Safety
-    /// There are as many sums as vectors, and records for them at that step.
+    /// There are as many sums as vectors, and records for them.
     #[inline(always)]
-    unsafe fn add<D: Dots>(blocks: &[B], records: *const u8, step: usize, sums: &mut [D::Floats]) {
+    unsafe fn add<D: Dots>(blocks: &[B], records: *const u8, sums: &mut [D::Floats]) {
         let form = B::FORM;
         let (groups, scales_in_group) = (form.groups(), form.scales_in_group());
         let [scales, minima] = B::scales::<D>(blocks);
@@ -219,7 +219,7 @@ impl<B: Integers<N>, const N: usize, const SINGLE: bool> Products<'_, B, N, SING
         for (v, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise; a record is as `Form` says.
             unsafe {
-                let record = records.add(v * step);
+                let record = records.add(v * form.record());
                 let scales = D::mul(scales, D::load_floats(record.add(form.scales_at()), form.scales()));
                 // Added up by itself, since one sum of everything would be a long wait from each group to the next.
                 let mut own = if form.minima {
@@ -281,15 +281,15 @@ impl<B: Integers<N>, const N: usize, const SINGLE: bool> DotKernel for Products<
                 for unit in 0..all / count {
                     let place = start.wrapping_add(unit * size);
                     let blocks = std::slice::from_raw_parts(place.cast::<B>(), count);
-                    Self::add::<D>(blocks, records, step, sums);
-                    records = records.wrapping_add(B::FORM.record());
+                    Self::add::<D>(blocks, records, sums);
+                    records = records.wrapping_add(step);
                 }
                 if !all.is_multiple_of(count) {
                     // Blocks of zeros come after the last ones.
                     let mut blocks = [B::zeroed(); MOST_BLOCKS];
                     let first = start.wrapping_add(all / count * size).cast::<B>();
                     blocks.as_mut_ptr().copy_from_nonoverlapping(first, all % count);
-                    Self::add::<D>(&blocks[..count], records, step, sums);
+                    Self::add::<D>(&blocks[..count], records, sums);
                 }
                 for (v, sum) in sums.iter().enumerate() {
                     out.add(v * out_step + row).write(D::total(*sum));

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "vectors are written to places of their own")]
 
+use super::GROUP;
 use crate::cpu::CpuDevice;
 use crate::cpu::memory::HostBuffer;
 use crate::cpu::simd::dots::{DotKernel, Dots};
@@ -115,38 +116,46 @@ impl Form {
     }
 }
 
-/// Rounded vectors.
+/// Rounded vectors. Records of a [`GROUP`] of them that are needed at the same time lie one after another.
 pub(super) struct Vectors {
     buffer: HostBuffer,
-    /// Bytes from one to the next.
-    step: usize,
+    count: usize,
+    /// Bytes of a vector.
+    size: usize,
+    record: usize,
 }
 
 impl Vectors {
-    pub(super) fn round(device: CpuDevice, form: Form, x: &[f32], vectors: usize, length: usize) -> Result<Self> {
-        let step = length.div_ceil(form.elements()) * form.record();
-        let buffer = HostBuffer::alloc(step * vectors)?;
+    pub(super) fn round(device: CpuDevice, form: Form, x: &[f32], count: usize, length: usize) -> Result<Self> {
+        let record = form.record();
+        let size = length.div_ceil(form.elements()) * record;
+        let rounded = Self { buffer: HostBuffer::alloc(size * count)?, count, size, record };
         let level = device.level();
-        // SAFETY: each vector has a place of its own.
-        let to = unsafe { Shared::new(buffer.as_mut_ptr()) };
-        device.for_each_chunk(vectors, |v| {
-            // SAFETY: the buffer is new, and has so many bytes for each vector.
-            let records = unsafe { std::slice::from_raw_parts_mut(to.get().add(v * step), step) };
-            level.run_on_bytes(Round { form, x: &x[v * length..][..length], records });
+        // SAFETY: each vector has places of its own.
+        let shared = unsafe { Shared::new((x.as_ptr(), &rounded)) };
+        device.for_each_chunk(count, |v| {
+            let (x, rounded) = shared.get();
+            let (first, step) = rounded.records(v / GROUP * GROUP);
+            let to = first.wrapping_add(v % GROUP * record);
+            // SAFETY: there are so many elements of each vector.
+            let x = unsafe { std::slice::from_raw_parts(x.add(v * length), length) };
+            level.run_on_bytes(Round { form, x, to, step });
         });
-        Ok(Self { buffer, step })
+        Ok(rounded)
     }
 
-    /// The records of a vector, and how far it is to the next one.
-    pub(super) fn records(&self, vector: usize) -> (*const u8, usize) {
-        (self.buffer.as_ptr().wrapping_add(vector * self.step), self.step)
+    /// The records of the first vector of a group, and bytes from one to the next. Between them are those of the others.
+    pub(super) fn records(&self, first: usize) -> (*mut u8, usize) {
+        (self.buffer.as_mut_ptr().wrapping_add(first * self.size), GROUP.min(self.count - first) * self.record)
     }
 }
 
 struct Round<'a> {
     form: Form,
     x: &'a [f32],
-    records: &'a mut [u8],
+    /// Room for a record, and bytes to the next one.
+    to: *mut u8,
+    step: usize,
 }
 
 impl DotKernel for Round<'_> {
@@ -155,13 +164,15 @@ impl DotKernel for Round<'_> {
     #[inline(always)]
     fn run<D: Dots>(self) {
         let elements = self.form.elements();
-        let records = self.records.chunks_exact_mut(self.form.record());
-        for (x, record) in self.x.chunks(elements).zip(records) {
+        for (unit, x) in self.x.chunks(elements).enumerate() {
             let mut bytes = [0; MOST_ELEMENTS];
             let mut scales = [0.0; MOST_ELEMENTS / ROUNDED];
             for ((x, bytes), scale) in x.as_chunks().0.iter().zip(bytes.as_chunks_mut().0).zip(&mut scales) {
                 *scale = round(x, bytes);
             }
+            let to = self.to.wrapping_add(unit * self.step);
+            // SAFETY: made in `Vectors::round`, with room for a record for each of these.
+            let record = unsafe { std::slice::from_raw_parts_mut(to, self.form.record()) };
             self.form.arrange::<D>(&bytes[..elements], &scales, record);
         }
     }
