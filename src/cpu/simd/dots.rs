@@ -1,8 +1,8 @@
 //! Dot products of bytes, chosen at run time.
 //!
 //! An algorithm is written once, generic over [`Dots`], as a [`DotKernel`], and entered through
-//! [`Level::run_on_bytes`]. Vectors are of one size at every level, so that what is prepared for them is alike: 64 bytes,
-//! and sixteen lanes of sums and floats, to each of which four neighbouring bytes contribute.
+//! [`Level::run_on_bytes`]. Vectors are of one size at every level, so that what is prepared for them is alike: 64
+//! bytes, and sixteen lanes of sums and floats, to each of which four neighbouring bytes contribute.
 
 use super::Level;
 
@@ -34,8 +34,8 @@ pub(crate) trait Dots {
     fn and(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     fn xor(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// What overflows when three times the lower byte of a product is taken: 0, 1 or 2. Two bytes each are multiplied by
-    /// one number, which is below 256.
+    /// What overflows when three times the lower byte of a product is taken: 0, 1 or 2. Two bytes each are multiplied
+    /// by one number, which is below 256.
     fn thirds(a: Self::Bytes, by: &[u16; 32]) -> Self::Bytes;
     /// Moves the bits of the lower 32 bytes and of the upper ones right by so many places, left if negative, fewer than
     /// 8. What comes into a byte is any of its neighbours' bits.

@@ -18,10 +18,10 @@ const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
 /// How products with int8 take a format's blocks.
 ///
-/// Some blocks at a time become vectors of 64 bytes, the planes. Sixteen integers are sums of the products of four bytes
-/// each, and four or eight of those have one scale. What a rounded vector has for them is a record: its bytes in the
-/// same planes; where the zero is not 0, what that takes off each of the sums; scales; and, where blocks have minima, by
-/// what these are multiplied.
+/// Some blocks at a time become vectors of 64 bytes, the planes. Sixteen integers are sums of the products of four
+/// bytes each, and four or eight of those have one scale. What a rounded vector has for them is a record: its bytes in
+/// the same planes; where the zero is not 0, what that takes off each of the sums; scales; and, where blocks have
+/// minima, by what these are multiplied.
 #[derive(Clone, Copy)]
 pub(crate) struct Form {
     /// How many blocks are multiplied at once.
@@ -144,7 +144,7 @@ impl Vectors {
         Ok(rounded)
     }
 
-    /// The records of the first vector of a group, and bytes from one to the next. Between them are those of the others.
+    /// The records of the first vector of a group, and bytes from one to the next. Between them are the others'.
     pub(super) fn records(&self, first: usize) -> (*mut u8, usize) {
         (self.buffer.as_mut_ptr().wrapping_add(first * self.size), GROUP.min(self.count - first) * self.record)
     }
