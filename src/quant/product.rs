@@ -54,7 +54,7 @@ pub(crate) struct Rows {
 /// another.
 ///
 /// `exact`: in float32, as also where the machine has no products of bytes. Otherwise vectors are rounded to int8 in
-/// blocks of 32, by a 127th of the largest magnitude, which makes an error of about half a per cent of the result's norm
+/// blocks of 32, by a 127th of the largest magnitude, which makes an error of about 0.6 % of the result's norm
 /// for numbers of the normal distribution. NF4's entries are rounded to 16 bits then, too.
 /// Fails only if there is no memory for the rounded vectors.
 ///
