@@ -79,8 +79,8 @@ pub(super) fn join<const N: usize>(lower: &[u8], upper: &[u8]) -> [u8; N] {
     bytes
 }
 
-/// Values of a multiple of 16 elements. Several are made before they are stored: compilers make vectors of that, while they take single
-/// stores for ones that might change what is loaded next.
+/// Values of a multiple of 16 elements. Several are made before they are stored: compilers make vectors of that, while
+/// they take single stores for ones that might change what is loaded next.
 #[inline(always)]
 fn each<T: Copy>(q: &[T], values: &mut [f32], value: impl Fn(T) -> f32) {
     for (values, q) in values.as_chunks_mut::<16>().0.iter_mut().zip(q.as_chunks::<16>().0) {

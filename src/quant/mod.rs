@@ -32,7 +32,7 @@ pub struct Format {
     encode: fn(Level, &[f32], &mut [u8]),
     /// How products with int8 take it.
     form: Form,
-    multiply: fn(Level, &Part),
+    multiply: fn(Level, &Part, bool),
     /// What decodes eight elements on a device.
     pub wgsl: &'static str,
 }

@@ -27,9 +27,9 @@ pub(super) struct Block {
     d: Half,
 }
 
-/// What brings the digit of each element to the front of its byte.
-static POWERS: [[u8; 64]; 4] = {
-    let mut powers = [[0; 64]; 4];
+/// What brings the digits of two elements to the front of their bytes.
+static POWERS: [[u16; 32]; 4] = {
+    let mut powers = [[0; 32]; 4];
     let mut element = 0;
     while element < 256 {
         let digit = match element {
@@ -37,8 +37,8 @@ static POWERS: [[u8; 64]; 4] = {
             160..240 => (element - 160) / 16,
             _ => (element - 240) / 4,
         };
-        powers[element / 64][element % 64] = 3u8.pow(digit as u32);
-        element += 1;
+        powers[element / 64][element % 64 / 2] = 3u16.pow(digit as u32);
+        element += 2;
     }
     powers
 };
@@ -110,11 +110,7 @@ impl Integers<256> for Block {
         ];
         let mut q = [D::bytes(0); 4];
         for (q, (bytes, powers)) in q.iter_mut().zip(digits) {
-            // Three times what is left overflows from 86 on, and twice from 171 on.
-            let left = D::multiply_bytes(bytes, powers);
-            let once = D::min_bytes(D::subtract(left, D::bytes(85)), D::bytes(1));
-            let twice = D::min_bytes(D::subtract(left, D::bytes(170)), D::bytes(1));
-            *q = D::add_bytes(once, twice);
+            *q = D::thirds(bytes, powers);
         }
         q
     }

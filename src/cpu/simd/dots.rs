@@ -1,8 +1,8 @@
 //! Dot products of bytes, chosen at run time.
 //!
 //! An algorithm is written once, generic over [`Dots`], as a [`DotKernel`], and entered through
-//! [`Level::run_on_bytes`]. Vectors are of one size at every level, so that what is prepared for them is alike: 64 bytes,
-//! and sixteen lanes of sums and floats, to each of which four neighbouring bytes contribute.
+//! [`Level::run_on_bytes`]. Vectors are of one size at every level, so that what is prepared for them is alike: 64
+//! bytes, and sixteen lanes of sums and floats, to each of which four neighbouring bytes contribute.
 
 use super::Level;
 
@@ -34,12 +34,9 @@ pub(crate) trait Dots {
     fn and(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     fn xor(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    fn add_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// The difference, or zero.
-    fn subtract(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    fn min_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// The lower halves of the products.
-    fn multiply_bytes(a: Self::Bytes, by: &[u8; 64]) -> Self::Bytes;
+    /// What overflows when three times the lower byte of a product is taken: 0, 1 or 2. Two bytes each are multiplied
+    /// by one number, which is below 256.
+    fn thirds(a: Self::Bytes, by: &[u16; 32]) -> Self::Bytes;
     /// Moves the bits of the lower 32 bytes and of the upper ones right by so many places, left if negative, fewer than
     /// 8. What comes into a byte is any of its neighbours' bits.
     fn shift(a: Self::Bytes, right: [i32; 2]) -> Self::Bytes;
@@ -50,6 +47,7 @@ pub(crate) trait Dots {
     /// # Safety
     /// `from` is readable for 16 numbers, at any address.
     unsafe fn load_sums(from: *const u8) -> Self::Sums;
+    fn store_sums(sums: Self::Sums) -> [i32; 16];
     /// Adds the products with 64 int8 from −127 to 127. Unless `wide`, bytes are below 128.
     ///
     /// # Safety
@@ -59,6 +57,8 @@ pub(crate) trait Dots {
     fn times_256(sums: Self::Sums) -> Self::Sums;
 
     fn convert(sums: Self::Sums) -> Self::Floats;
+    /// Sixteen bytes as numbers, from four times as many.
+    fn quarter(bytes: Self::Bytes, quarter: usize) -> Self::Floats;
     fn splat(value: f32) -> Self::Floats;
     /// As many as `count`, which is 4, 8 or 16, and zeros after them.
     ///
@@ -79,7 +79,7 @@ pub(crate) trait Dots {
     fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`
     fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// Lanes from `first` on, each of them `each` times: 4 or 8. `first` is a multiple of their number.
+    /// Lanes from `first` on, each of them `each` times: 4, 8 or 16. `first` is a multiple of their number.
     fn spread(a: Self::Floats, first: usize, each: usize) -> Self::Floats;
     /// The sum of all lanes, in a fixed order.
     fn total(a: Self::Floats) -> f32;
@@ -92,11 +92,10 @@ pub(crate) trait DotKernel {
 }
 
 impl Level {
-    /// Whether products of bytes are added up four at a time by an instruction.
+    /// Whether there are instructions that multiply bytes and add neighbouring products.
     pub(crate) fn has_dots_of_bytes(self) -> bool {
         match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => std::arch::is_x86_feature_detected!("avx512vnni"),
+            Self::Avx512 | Self::Avx2 => true,
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
             _ => false,
@@ -108,9 +107,9 @@ impl Level {
     pub(crate) fn run_on_bytes<K: DotKernel>(self, kernel: K) -> K::Output {
         debug_assert!(self.is_available());
         match self {
-            // SAFETY: the machine has the features of the level, and those that were asked about.
+            // SAFETY: the machine has the features of the level, and the one that was asked about.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 if self.has_dots_of_bytes() => unsafe { avx512::run(kernel) },
+            Self::Avx512 if std::arch::is_x86_feature_detected!("avx512vnni") => unsafe { avx512::run(kernel) },
             // SAFETY: the machine has the features of the level.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 | Self::Avx2 => unsafe { avx2::run(kernel) },

@@ -1,24 +1,27 @@
 //! Vectors rounded to int8, in the order in which blocks of a format want them.
 
+#![expect(unsafe_code, reason = "vectors are written to places of their own")]
+
+use super::GROUP;
 use crate::cpu::CpuDevice;
 use crate::cpu::memory::HostBuffer;
-use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::simd::dots::{DotKernel, Dots};
 use crate::cpu::threads::Shared;
 use crate::error::Result;
 
 /// How many elements of a vector share a scale.
 const ROUNDED: usize = 32;
 /// The most elements that are multiplied at once.
-const MOST_ELEMENTS: usize = 256;
+pub(super) const MOST_ELEMENTS: usize = 256;
 /// Blocks whose largest magnitude lies outside have products that float32 may not hold.
 const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
 /// How products with int8 take a format's blocks.
 ///
-/// Some blocks at a time become vectors of 64 bytes, the planes. Sixteen integers are sums of the products of four bytes
-/// each, and four or eight of those have one scale. What a rounded vector has for them is a record: its bytes in the
-/// same planes; where the zero is not 0, what that takes off each of the sums; scales; and, where blocks have minima, by
-/// what these are multiplied.
+/// Some blocks at a time become vectors of 64 bytes, the planes. Sixteen integers are sums of the products of four
+/// bytes each, and four or eight of those have one scale. What a rounded vector has for them is a record: its bytes in
+/// the same planes; where the zero is not 0, what that takes off each of the sums; scales; and, where blocks have
+/// minima, by what these are multiplied.
 #[derive(Clone, Copy)]
 pub(crate) struct Form {
     /// How many blocks are multiplied at once.
@@ -85,6 +88,14 @@ impl Form {
         self.scales() / self.groups()
     }
 
+    /// In which plane, and in which quarter of it, sixteen elements are whose order is not alternating.
+    pub(crate) const fn place_of(self, sixteen: usize) -> (usize, usize) {
+        match self.order {
+            Order::Halves => (sixteen / 8 * 2 + sixteen % 2, sixteen / 2 % 4),
+            Order::Natural | Order::Alternating => (sixteen / 4, sixteen % 4),
+        }
+    }
+
     /// Where a record has what its zero takes off the sums.
     pub(crate) const fn offsets_at(self) -> usize {
         self.elements()
@@ -105,54 +116,64 @@ impl Form {
     }
 }
 
-/// Rounded vectors.
+/// Rounded vectors. Records of a [`GROUP`] of them that are needed at the same time lie one after another.
 pub(super) struct Vectors {
     buffer: HostBuffer,
-    /// Bytes from one to the next.
-    step: usize,
+    count: usize,
+    /// Bytes of a vector.
+    size: usize,
+    record: usize,
 }
 
 impl Vectors {
-    pub(super) fn round(device: CpuDevice, form: Form, x: &[f32], vectors: usize, length: usize) -> Result<Self> {
-        let step = length.div_ceil(form.elements()) * form.record();
-        let buffer = HostBuffer::alloc(step * vectors)?;
+    pub(super) fn round(device: CpuDevice, form: Form, x: &[f32], count: usize, length: usize) -> Result<Self> {
+        let record = form.record();
+        let size = length.div_ceil(form.elements()) * record;
+        let rounded = Self { buffer: HostBuffer::alloc(size * count)?, count, size, record };
         let level = device.level();
-        // SAFETY: each vector has a place of its own.
-        let to = unsafe { Shared::new(buffer.as_mut_ptr()) };
-        device.for_each_chunk(vectors, |v| {
-            // SAFETY: the buffer is new, and has so many bytes for each vector.
-            let records = unsafe { std::slice::from_raw_parts_mut(to.get().add(v * step), step) };
-            level.run(Round { form, x: &x[v * length..][..length], records });
+        // SAFETY: each vector has places of its own.
+        let shared = unsafe { Shared::new((x.as_ptr(), &rounded)) };
+        device.for_each_chunk(count, |v| {
+            let (x, rounded) = shared.get();
+            let (first, step) = rounded.records(v / GROUP * GROUP);
+            let to = first.wrapping_add(v % GROUP * record);
+            // SAFETY: there are so many elements of each vector.
+            let x = unsafe { std::slice::from_raw_parts(x.add(v * length), length) };
+            level.run_on_bytes(Round { form, x, to, step });
         });
-        Ok(Self { buffer, step })
+        Ok(rounded)
     }
 
-    /// The records of a vector, and how far it is to the next one.
-    pub(super) fn records(&self, vector: usize) -> (*const u8, usize) {
-        (self.buffer.as_ptr().wrapping_add(vector * self.step), self.step)
+    /// The records of the first vector of a group, and bytes from one to the next. Between them are the others'.
+    pub(super) fn records(&self, first: usize) -> (*mut u8, usize) {
+        (self.buffer.as_mut_ptr().wrapping_add(first * self.size), GROUP.min(self.count - first) * self.record)
     }
 }
 
 struct Round<'a> {
     form: Form,
     x: &'a [f32],
-    records: &'a mut [u8],
+    /// Room for a record, and bytes to the next one.
+    to: *mut u8,
+    step: usize,
 }
 
-impl Kernel for Round<'_> {
+impl DotKernel for Round<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Simd>(self) {
+    fn run<D: Dots>(self) {
         let elements = self.form.elements();
-        let records = self.records.chunks_exact_mut(self.form.record());
-        for (x, record) in self.x.chunks(elements).zip(records) {
+        for (unit, x) in self.x.chunks(elements).enumerate() {
             let mut bytes = [0; MOST_ELEMENTS];
             let mut scales = [0.0; MOST_ELEMENTS / ROUNDED];
             for ((x, bytes), scale) in x.as_chunks().0.iter().zip(bytes.as_chunks_mut().0).zip(&mut scales) {
                 *scale = round(x, bytes);
             }
-            self.form.arrange(&bytes[..elements], &scales, record);
+            let to = self.to.wrapping_add(unit * self.step);
+            // SAFETY: made in `Vectors::round`, with room for a record for each of these.
+            let record = unsafe { std::slice::from_raw_parts_mut(to, self.form.record()) };
+            self.form.arrange::<D>(&bytes[..elements], &scales, record);
         }
     }
 }
@@ -184,41 +205,65 @@ fn round(x: &[f32; ROUNDED], bytes: &mut [i8; ROUNDED]) -> f32 {
 impl Form {
     /// Makes a record.
     #[inline(always)]
-    fn arrange(self, bytes: &[i8], scales: &[f32; MOST_ELEMENTS / ROUNDED], record: &mut [u8]) {
+    fn arrange<D: Dots>(self, bytes: &[i8], scales: &[f32; MOST_ELEMENTS / ROUNDED], record: &mut [u8]) {
         let (planes, rest) = record.split_at_mut(self.offsets_at());
         let (offsets, rest) = rest.split_at_mut(self.scales_at() - self.offsets_at());
         let (scales_to, rest) = rest.split_at_mut(self.scales() * 4);
-        for (to, from) in planes.as_chunks_mut::<128>().0.iter_mut().zip(bytes.as_chunks::<128>().0) {
-            let (to, _) = to.as_chunks_mut::<64>();
-            for (plane, to) in to.iter_mut().enumerate() {
-                for (i, to) in to.iter_mut().enumerate() {
-                    let element = match self.order {
-                        Order::Natural => 64 * plane + i,
-                        Order::Halves => i / 16 * 32 + 16 * plane + i % 16,
-                        Order::Alternating => 2 * i + plane,
-                    };
-                    *to = from[element].cast_unsigned();
-                }
+        for (to, from) in planes.as_chunks_mut::<128>().0.iter_mut().zip(bytes.as_chunks().0) {
+            self.order.arrange(from, to);
+        }
+        let planes = planes.chunks_exact(64 * self.planes / self.groups());
+        for (planes, offsets) in planes.zip(offsets.as_chunks_mut::<64>().0) {
+            for (sum, offset) in sums_of_four::<D>(planes).iter().zip(offsets.as_chunks_mut().0) {
+                *offset = (-self.zero * sum).to_ne_bytes();
             }
         }
-        let planes_in_group = self.planes / self.groups();
-        for (group, offsets) in offsets.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-            for (lane, offset) in offsets.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                let mut sum = 0;
-                for plane in 0..planes_in_group {
-                    let at = (group * planes_in_group + plane) * 64 + lane * 4;
-                    sum += planes[at..at + 4].iter().map(|byte| i32::from(byte.cast_signed())).sum::<i32>();
-                }
-                *offset = (-self.zero * sum).to_le_bytes();
-            }
-        }
-        for (part, to) in scales_to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        for (part, to) in scales_to.as_chunks_mut().0.iter_mut().enumerate() {
             *to = scales[part * self.part / ROUNDED].to_ne_bytes();
         }
-        for (part, to) in rest.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let sum = bytes.get(part * self.part..(part + 1) * self.part).unwrap_or_default();
-            let sum: i32 = sum.iter().map(|&byte| i32::from(byte)).sum();
-            *to = scales.get(part * self.part / ROUNDED).map_or([0; 4], |scale| (scale * sum as f32).to_ne_bytes());
+        if self.minima {
+            let mut sums = [0; MOST_ELEMENTS / 4];
+            for (sums, bytes) in sums.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks::<64>().0) {
+                *sums = sums_of_four::<D>(bytemuck::cast_slice(bytes));
+            }
+            for (part, (sums, to)) in sums.chunks(self.part / 4).zip(rest.as_chunks_mut().0).enumerate() {
+                *to = (scales[part * self.part / ROUNDED] * sums.iter().sum::<i32>() as f32).to_ne_bytes();
+            }
         }
     }
+}
+
+impl Order {
+    /// Two planes.
+    #[inline(always)]
+    fn arrange(self, from: &[i8; 128], to: &mut [u8; 128]) {
+        let from: &[u8; 128] = bytemuck::cast_ref(from);
+        match self {
+            Self::Natural => *to = *from,
+            Self::Halves => {
+                let (first, second) = to.split_at_mut(64);
+                for (i, part) in from.as_chunks::<32>().0.iter().enumerate() {
+                    first[16 * i..][..16].copy_from_slice(&part[..16]);
+                    second[16 * i..][..16].copy_from_slice(&part[16..]);
+                }
+            }
+            Self::Alternating => {
+                for i in 0..64 {
+                    to[i] = from[2 * i];
+                    to[64 + i] = from[2 * i + 1];
+                }
+            }
+        }
+    }
+}
+
+/// Sums of four neighbouring int8 of each of some planes.
+#[inline(always)]
+fn sums_of_four<D: Dots>(planes: &[u8]) -> [i32; 16] {
+    let mut sums = D::no_sums();
+    for plane in planes.as_chunks::<64>().0 {
+        // SAFETY: an array of 64 bytes.
+        sums = unsafe { D::dot(sums, D::bytes(1), plane.as_ptr(), false) };
+    }
+    D::store_sums(sums)
 }

@@ -4,15 +4,15 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadl_epi64,
-    _mm_loadu_ps, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_set_epi16, _mm_set1_epi16, _mm256_add_epi8,
+    _mm_loadu_ps, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_set_epi16, _mm_set1_epi16, _mm_unpackhi_epi64,
     _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_broadcastss_ps,
-    _mm256_castps256_ps128, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_min_epu8, _mm256_mul_ps, _mm256_mullo_epi16, _mm256_or_si256,
-    _mm256_permutevar8x32_ps, _mm256_set_epi32, _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi8,
+    _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_mulhi_epu16, _mm256_mullo_epi16,
+    _mm256_or_si256, _mm256_permutevar8x32_ps, _mm256_set_epi32, _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srl_epi64, _mm256_srli_epi16,
-    _mm256_subs_epu8, _mm256_xor_si256, _mm256_zextps128_ps256,
+    _mm256_shuffle_epi8, _mm256_sll_epi64, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srl_epi64, _mm256_storeu_si256,
+    _mm256_xor_si256, _mm256_zextps128_ps256,
 };
 
 use super::{DotKernel, Dots};
@@ -49,6 +49,11 @@ fn zip(a: [__m256i; 2], b: [__m256i; 2], operation: impl Fn(__m256i, __m256i) ->
 #[inline(always)]
 fn add_pairs(sums: __m256i, pairs: __m256i) -> __m256i {
     unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))) }
+}
+
+#[inline(always)]
+fn eight_floats(bytes: __m128i) -> __m256 {
+    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)) }
 }
 
 impl Dots for Pairs {
@@ -107,23 +112,15 @@ impl Dots for Pairs {
         zip(a, b, |a, b| unsafe { _mm256_xor_si256(a, b) })
     }
     #[inline(always)]
-    fn add_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        zip(a, b, |a, b| unsafe { _mm256_add_epi8(a, b) })
-    }
-    #[inline(always)]
-    fn subtract(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        zip(a, b, |a, b| unsafe { _mm256_subs_epu8(a, b) })
-    }
-    #[inline(always)]
-    fn min_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        zip(a, b, |a, b| unsafe { _mm256_min_epu8(a, b) })
-    }
-    #[inline(always)]
-    fn multiply_bytes(a: Self::Bytes, by: &[u8; 64]) -> Self::Bytes {
-        zip(a, Self::load(by), |a, by| unsafe {
-            let even = _mm256_and_si256(_mm256_mullo_epi16(a, by), _mm256_set1_epi16(0xff));
-            let odd = _mm256_mullo_epi16(_mm256_srli_epi16::<8>(a), _mm256_srli_epi16::<8>(by));
-            _mm256_or_si256(even, _mm256_slli_epi16::<8>(odd))
+    fn thirds(a: Self::Bytes, by: &[u16; 32]) -> Self::Bytes {
+        let by = bytemuck::cast_ref::<_, [[u8; 32]; 2]>(by);
+        zip(a, [half(&by[0]), half(&by[1])], |a, by| unsafe {
+            let odd = _mm256_set1_epi16(0xff00_u16.cast_signed());
+            // Both are multiplied in the upper halves of words.
+            let upper = _mm256_mullo_epi16(_mm256_and_si256(a, odd), by);
+            let lower = _mm256_mullo_epi16(a, _mm256_slli_epi16::<8>(by));
+            let upper = _mm256_and_si256(_mm256_mulhi_epu16(upper, _mm256_set1_epi16(3 << 8)), odd);
+            _mm256_or_si256(upper, _mm256_mulhi_epu16(lower, _mm256_set1_epi16(3)))
         })
     }
     #[inline(always)]
@@ -154,6 +151,15 @@ impl Dots for Pairs {
     unsafe fn load_sums(from: *const u8) -> Self::Sums {
         unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
     }
+    #[inline(always)]
+    fn store_sums(sums: Self::Sums) -> [i32; 16] {
+        let mut to = [0; 16];
+        unsafe {
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), sums[0]);
+            _mm256_storeu_si256(to[8..].as_mut_ptr().cast(), sums[1]);
+        }
+        to
+    }
     /// Two products fit into 16 bits if bytes are below 128. The highest bit of others has a sum of its own.
     #[inline(always)]
     unsafe fn dot(mut sums: Self::Sums, bytes: Self::Bytes, x: *const u8, wide: bool) -> Self::Sums {
@@ -180,6 +186,18 @@ impl Dots for Pairs {
     #[inline(always)]
     fn convert(sums: Self::Sums) -> Self::Floats {
         unsafe { [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])] }
+    }
+    #[inline(always)]
+    fn quarter(bytes: Self::Bytes, quarter: usize) -> Self::Floats {
+        unsafe {
+            let half = bytes[quarter / 2];
+            let bytes = if quarter.is_multiple_of(2) {
+                _mm256_castsi256_si128(half)
+            } else {
+                _mm256_extracti128_si256::<1>(half)
+            };
+            [eight_floats(bytes), eight_floats(_mm_unpackhi_epi64(bytes, bytes))]
+        }
     }
     #[inline(always)]
     fn splat(value: f32) -> Self::Floats {
@@ -212,12 +230,12 @@ impl Dots for Pairs {
     fn eight(numbers: [u8; 8]) -> Self::Floats {
         unsafe {
             let numbers = _mm_loadl_epi64(numbers.as_ptr().cast());
-            [_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(numbers)), _mm256_setzero_ps()]
+            [eight_floats(numbers), _mm256_setzero_ps()]
         }
     }
     #[inline(always)]
     fn sixteen(numbers: [u8; 16]) -> Self::Floats {
-        let half = |from: *const u8| unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) };
+        let half = |from: *const u8| unsafe { eight_floats(_mm_loadl_epi64(from.cast())) };
         [half(numbers.as_ptr()), half(numbers[8..].as_ptr())]
     }
     #[inline(always)]
@@ -241,15 +259,17 @@ impl Dots for Pairs {
     fn spread(a: Self::Floats, first: usize, each: usize) -> Self::Floats {
         let (from, lane) = (a[first / 8], (first % 8) as i32);
         unsafe {
-            if each == 4 {
-                let lanes = _mm256_add_epi32(_mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0), _mm256_set1_epi32(lane));
-                let next = _mm256_add_epi32(lanes, _mm256_set1_epi32(2));
-                [_mm256_permutevar8x32_ps(from, lanes), _mm256_permutevar8x32_ps(from, next)]
-            } else {
-                [
+            match each {
+                4 => {
+                    let lanes = _mm256_add_epi32(_mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0), _mm256_set1_epi32(lane));
+                    let next = _mm256_add_epi32(lanes, _mm256_set1_epi32(2));
+                    [_mm256_permutevar8x32_ps(from, lanes), _mm256_permutevar8x32_ps(from, next)]
+                }
+                8 => [
                     _mm256_permutevar8x32_ps(from, _mm256_set1_epi32(lane)),
                     _mm256_permutevar8x32_ps(from, _mm256_set1_epi32(lane + 1)),
-                ]
+                ],
+                _ => [_mm256_permutevar8x32_ps(from, _mm256_set1_epi32(lane)); 2],
             }
         }
     }

@@ -4,15 +4,15 @@
 
 use std::arch::x86_64::{
     __m128i, __m512, __m512i, _mm_cvtph_ps, _mm_loadl_epi64, _mm_loadu_ps, _mm_loadu_si128, _mm_set_epi16,
-    _mm_set1_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm512_add_epi8,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_broadcast_i64x4,
-    _mm512_broadcastss_ps, _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_broadcast_i32x4, _mm512_maskz_set1_epi8, _mm512_min_epu8, _mm512_mul_ps,
-    _mm512_mullo_epi16, _mm512_or_si512, _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_rorv_epi64,
-    _mm512_set_epi32, _mm512_set_epi64, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_subs_epu8, _mm512_xor_si512, _mm512_zextps128_ps512, _mm512_zextps256_ps512,
+    _mm_set1_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_broadcast_i64x4, _mm512_broadcastss_ps,
+    _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_castsi512_si128, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_fmadd_ps, _mm512_inserti64x4,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_broadcast_i32x4, _mm512_maskz_set1_epi8, _mm512_mul_ps,
+    _mm512_mulhi_epu16, _mm512_mullo_epi16, _mm512_or_si512, _mm512_permutexvar_ps, _mm512_reduce_add_ps,
+    _mm512_rorv_epi64, _mm512_set_epi32, _mm512_set_epi64, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16,
+    _mm512_slli_epi32, _mm512_storeu_si512, _mm512_xor_si512, _mm512_zextps128_ps512, _mm512_zextps256_ps512,
 };
 
 use super::{DotKernel, Dots};
@@ -86,24 +86,15 @@ impl Dots for Vnni {
         unsafe { _mm512_xor_si512(a, b) }
     }
     #[inline(always)]
-    fn add_bytes(a: __m512i, b: __m512i) -> __m512i {
-        unsafe { _mm512_add_epi8(a, b) }
-    }
-    #[inline(always)]
-    fn subtract(a: __m512i, b: __m512i) -> __m512i {
-        unsafe { _mm512_subs_epu8(a, b) }
-    }
-    #[inline(always)]
-    fn min_bytes(a: __m512i, b: __m512i) -> __m512i {
-        unsafe { _mm512_min_epu8(a, b) }
-    }
-    #[inline(always)]
-    fn multiply_bytes(a: __m512i, by: &[u8; 64]) -> __m512i {
+    fn thirds(a: __m512i, by: &[u16; 32]) -> __m512i {
         unsafe {
-            let by = Self::load(by);
-            let even = _mm512_and_si512(_mm512_mullo_epi16(a, by), _mm512_set1_epi16(0xff));
-            let odd = _mm512_mullo_epi16(_mm512_srli_epi16::<8>(a), _mm512_srli_epi16::<8>(by));
-            _mm512_or_si512(even, _mm512_slli_epi16::<8>(odd))
+            let by = _mm512_loadu_si512(by.as_ptr().cast());
+            let odd = _mm512_set1_epi16(0xff00_u16.cast_signed());
+            // Both are multiplied in the upper halves of words.
+            let upper = _mm512_mullo_epi16(_mm512_and_si512(a, odd), by);
+            let lower = _mm512_mullo_epi16(a, _mm512_slli_epi16::<8>(by));
+            let upper = _mm512_and_si512(_mm512_mulhi_epu16(upper, _mm512_set1_epi16(3 << 8)), odd);
+            _mm512_or_si512(upper, _mm512_mulhi_epu16(lower, _mm512_set1_epi16(3)))
         }
     }
     #[inline(always)]
@@ -125,6 +116,12 @@ impl Dots for Vnni {
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
     #[inline(always)]
+    fn store_sums(sums: __m512i) -> [i32; 16] {
+        let mut to = [0; 16];
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), sums) };
+        to
+    }
+    #[inline(always)]
     unsafe fn dot(sums: __m512i, bytes: __m512i, x: *const u8, _wide: bool) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sums, bytes, _mm512_loadu_si512(x.cast())) }
     }
@@ -136,6 +133,18 @@ impl Dots for Vnni {
     #[inline(always)]
     fn convert(sums: __m512i) -> __m512 {
         unsafe { _mm512_cvtepi32_ps(sums) }
+    }
+    #[inline(always)]
+    fn quarter(bytes: __m512i, quarter: usize) -> __m512 {
+        unsafe {
+            let bytes = match quarter {
+                0 => _mm512_castsi512_si128(bytes),
+                1 => _mm512_extracti32x4_epi32::<1>(bytes),
+                2 => _mm512_extracti32x4_epi32::<2>(bytes),
+                _ => _mm512_extracti32x4_epi32::<3>(bytes),
+            };
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+        }
     }
     #[inline(always)]
     fn splat(value: f32) -> __m512 {
@@ -194,10 +203,10 @@ impl Dots for Vnni {
     #[inline(always)]
     fn spread(a: __m512, first: usize, each: usize) -> __m512 {
         unsafe {
-            let lanes = if each == 4 {
-                _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0)
-            } else {
-                _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+            let lanes = match each {
+                4 => _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0),
+                8 => _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0),
+                _ => _mm512_setzero_epi32(),
             };
             _mm512_permutexvar_ps(_mm512_add_epi32(lanes, _mm512_set1_epi32(first as i32)), a)
         }

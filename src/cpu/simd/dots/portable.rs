@@ -75,20 +75,8 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
         each(|i| a[i] ^ b[i])
     }
     #[inline(always)]
-    fn add_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        each(|i| a[i].wrapping_add(b[i]))
-    }
-    #[inline(always)]
-    fn subtract(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        each(|i| a[i].saturating_sub(b[i]))
-    }
-    #[inline(always)]
-    fn min_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        each(|i| a[i].min(b[i]))
-    }
-    #[inline(always)]
-    fn multiply_bytes(a: Self::Bytes, by: &[u8; 64]) -> Self::Bytes {
-        each(|i| a[i].wrapping_mul(by[i]))
+    fn thirds(a: Self::Bytes, by: &[u16; 32]) -> Self::Bytes {
+        each(|i| ((u16::from(a[i].wrapping_mul(by[i / 2] as u8)) * 3) >> 8) as u8)
     }
     #[inline(always)]
     fn shift(a: Self::Bytes, right: [i32; 2]) -> Self::Bytes {
@@ -109,6 +97,10 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
     #[inline(always)]
     unsafe fn load_sums(from: *const u8) -> Self::Sums {
         unsafe { from.cast::<Self::Sums>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn store_sums(sums: Self::Sums) -> [i32; 16] {
+        sums
     }
     #[inline(always)]
     unsafe fn dot(sums: Self::Sums, bytes: Self::Bytes, x: *const u8, wide: bool) -> Self::Sums {
@@ -136,12 +128,16 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
         each(|i| sums[i] as f32)
     }
     #[inline(always)]
+    fn quarter(bytes: Self::Bytes, quarter: usize) -> Self::Floats {
+        each(|i| f32::from(bytes[16 * quarter + i]))
+    }
+    #[inline(always)]
     fn splat(value: f32) -> Self::Floats {
         [value; LANES]
     }
     #[inline(always)]
     unsafe fn load_floats(from: *const u8, count: usize) -> Self::Floats {
-        each(|i| if i < count { unsafe { from.cast::<f32>().add(i).read_unaligned() } } else { 0.0 })
+        each(|i| if i < count { f32::from_ne_bytes(unsafe { from.add(4 * i).cast::<[u8; 4]>().read() }) } else { 0.0 })
     }
     #[inline(always)]
     fn splat_half(bits: u16) -> Self::Floats {
@@ -185,13 +181,9 @@ impl<const FUSED: bool, const DOTPROD: bool> Dots for Arrays<FUSED, DOTPROD> {
     }
     #[inline(always)]
     fn total(a: Self::Floats) -> f32 {
-        let mut sums = a;
-        for width in [8, 4, 2, 1] {
-            for i in 0..width {
-                sums[i] += sums[i + width];
-            }
-        }
-        sums[0]
+        let eight: [f32; 8] = each(|i| a[i] + a[i + 8]);
+        let four: [f32; 4] = each(|i| eight[i] + eight[i + 4]);
+        (four[0] + four[2]) + (four[1] + four[3])
     }
 }
 

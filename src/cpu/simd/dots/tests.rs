@@ -22,10 +22,7 @@ impl DotKernel for All<'_> {
             ("and", D::and(va, vb)),
             ("or", D::or(va, vb)),
             ("xor", D::xor(va, vb)),
-            ("add_bytes", D::add_bytes(va, vb)),
-            ("subtract", D::subtract(va, vb)),
-            ("min_bytes", D::min_bytes(va, vb)),
-            ("multiply_bytes", D::multiply_bytes(va, b)),
+            ("thirds", D::thirds(va, &std::array::from_fn(|i| b[i].into()))),
             ("look_up", D::look_up(&quarters[0], D::and(vb, D::bytes(15)))),
         ];
         for (right, kept) in [([0, 4], 0x0f), ([-4, -2], 0x30), ([-3, 4], 0x08), ([5, 0], 0x07)] {
@@ -55,6 +52,8 @@ impl DotKernel for All<'_> {
             }
             let sixteen = D::load_floats(floats.as_ptr(), 16);
             for first in 0..8 {
+                results.push(("quarter", lanes::<D>(D::quarter(va, first % 4))));
+                results.push(("spread", lanes::<D>(D::spread(sixteen, first, 16))));
                 results.push(("spread", lanes::<D>(D::spread(sixteen, 2 * first, 8))));
                 results.push(("spread", lanes::<D>(D::spread(sixteen, first / 2 * 4, 4))));
             }
