@@ -27,11 +27,11 @@ struct Params {
 var<immediate> params: Params;
 
 alias Accumulator = vec4<f32>;
-// const ELEMENTS, BYTES: u32 and what decodes a block
+// const ELEMENTS, BYTES, GROUP: u32 and what decodes a block
 //! import {WEIGHTS} as w
 //! import {X} as x
 //! import {X_ACCESS} as x
-// weights_at, vector_at, times
+// const UNIT: u32, and weights_at, vector_at, times, others
 //! import {PRODUCTS}
 //! import {OUT} as out
 //! import {OUT_ACCESS} as out
@@ -44,14 +44,16 @@ alias Accumulator = vec4<f32>;
 @group(0) @binding(3) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 64u;
-// The numbers that the slots VECTORS and STEPS say. A span of the columns is as many steps of 16 elements.
+// The numbers that the slots VECTORS and STEPS say. A span of the columns is as many steps of UNIT elements.
 override VECTORS: u32 = 1u;
-override STEPS: u32 = 2u;
+override STEPS: u32 = 1u;
 
 fn identity() -> Accumulator { return Accumulator(); }
 fn combine(a: Accumulator, b: Accumulator) -> Accumulator { return a + b; }
 //! import rows/lanes
 //! import {REDUCE}
+
+fn start_of_row(row: u32) -> u32 { return params.w_offset + min(row, params.rows - 1u) * params.w_row; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -72,32 +74,36 @@ fn main(
     let row = strip % strips * 4u;
     let begin = split * params.chunk;
     let end = min(begin + params.chunk, params.columns);
-    let last = params.rows - 1u;
     //! repeat R 4
-    let w_start_{R} = params.w_offset + min(row + {R}u, last) * params.w_row;
+    let w_start_{R} = start_of_row(row + {R}u);
     //! end
     //! repeat V {VECTORS}
     let vector_{V} = min(block_of_vectors * VECTORS + {V}u, params.vectors - 1u);
     var sum_{V} = Accumulator();
+    var left_out_{V} = 0u;
     //! end
-    for (var i = begin + lane * (STEPS * 16u); i < end; i += ROW_LANES * (STEPS * 16u)) {
+    for (var i = begin + lane * (STEPS * UNIT); i < end; i += ROW_LANES * (STEPS * UNIT)) {
         //! repeat S {STEPS}
         {
-            let place = i + {S}u * 16u;
+            let place = i + {S}u * UNIT;
             let block = place / ELEMENTS * BYTES;
-            let part = place % ELEMENTS / 16u;
+            let part = place % ELEMENTS / UNIT * (UNIT / 8u);
             //! repeat R 4
             let w_{R} = weights_at(w_start_{R} + block, part);
             //! end
             //! repeat V {VECTORS}
             {
                 let x = vector_at(vector_{V}, place);
+                left_out_{V} |= x.left_out;
                 sum_{V} += Accumulator(times(w_0, x), times(w_1, x), times(w_2, x), times(w_3, x));
             }
             //! end
         }
         //! end
     }
+    //! repeat V {VECTORS}
+    if (left_out_{V} != 0u) { sum_{V} += others(row, vector_{V}, begin + lane * UNIT, end, ROW_LANES * UNIT); }
+    //! end
     let out_start = params.out_offset + split * params.out_split;
     //! repeat V {VECTORS}
     {

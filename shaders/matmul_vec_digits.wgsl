@@ -1,8 +1,9 @@
-// Vectors as integers of three digits to base 256, from -128 to 127 each, in groups of 16 that share a scale: for products
-// with weights that are bytes. The digits of a group are three vectors, in `digits` one behind the other for all groups,
-// and a fourth has the scale, the sum of the group, and whether the group has to be taken as it is.
+// Vectors as integers of three digits to base 256, from -128 to 127 each, in units of 32 elements that share a scale: for
+// products with weights that are bytes. In `digits` all units' first digits lie one behind the other, of the first 16 elements
+// and then of the others, then the second and the third ones likewise; and behind them for each unit its scale, the sums of both
+// halves, and whether it was left out.
 struct Params {
-    // Places and strides count elements, groups 16 of them.
+    // Places and strides count elements.
     x_offset: u32,
     x_vector: u32,
     columns: u32,
@@ -39,42 +40,42 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = (group.y * groups.x + group.x) * WORKGROUP + lane;
-    let of_each = params.columns / 16u;
+    let of_each = params.columns / 32u;
     let all = params.vectors * of_each;
     if (index >= all) { return; }
     let vector = index / of_each;
-    let place = (index - vector * of_each) * 16u;
+    let place = (index - vector * of_each) * 32u;
     let start = params.x_offset + vector * params.x_vector;
-    let a = vec4<f32>(x_four(start, 1u, place, params.columns));
-    let b = vec4<f32>(x_four(start, 1u, place + 4u, params.columns));
-    let c = vec4<f32>(x_four(start, 1u, place + 8u, params.columns));
-    let d = vec4<f32>(x_four(start, 1u, place + 12u, params.columns));
-    let sizes = max(max(abs(a), abs(b)), max(abs(c), abs(d)));
+    var sizes = vec4<f32>();
+    var total = vec4<f32>();
+    var count = vec4<f32>();
+    // Infinity and NaN are recognised by their bits, since a compiler may assume that there are none.
+    var bits = vec4<u32>();
+    //! repeat F 8
+    let x_{F} = vec4<f32>(x_four(start, 1u, place + {F}u * 4u, params.columns));
+    sizes = max(sizes, abs(x_{F}));
+    total += abs(x_{F});
+    count += ones(x_{F});
+    bits = max(bits, bitcast<vec4<u32>>(x_{F}) & vec4<u32>(0x7fffffffu));
+    //! end
     let most = max(max(sizes.x, sizes.y), max(sizes.z, sizes.w));
     // Where one number is far larger than the others, their last digits would be lost. Zeros have none.
-    let total = add_up(abs(a) + abs(b) + (abs(c) + abs(d)));
-    let others = add_up(ones(a) + ones(b) + (ones(c) + ones(d))) - 1.0;
-    let even = total - most >= others * most * 0.00390625;
-    // Infinity and NaN are recognised by their bits, since a compiler may assume that there are none.
-    let bits = max(
-        max(bitcast<vec4<u32>>(a) & vec4<u32>(0x7fffffffu), bitcast<vec4<u32>>(b) & vec4<u32>(0x7fffffffu)),
-        max(bitcast<vec4<u32>>(c) & vec4<u32>(0x7fffffffu), bitcast<vec4<u32>>(d) & vec4<u32>(0x7fffffffu)),
-    );
+    let even = add_up(total) - most >= (add_up(count) - 1.0) * most * 0.00390625;
     let largest = max(max(bits.x, bits.y), max(bits.z, bits.w));
     // From 2^-90 to 2^100: scales and products with them stay far from what is too small or too large. All zeros are fine.
-    let as_is = largest != 0u && (!even || largest < 0x12800000u || largest > 0x71800000u);
-    let factor = select(0.0, MOST / most, largest != 0u && !as_is);
-    let digits_a = digits_of(a * factor);
-    let digits_b = digits_of(b * factor);
-    let digits_c = digits_of(c * factor);
-    let digits_d = digits_of(d * factor);
-    digits[index] = vec4<u32>(digits_a.x, digits_b.x, digits_c.x, digits_d.x);
-    digits[all + index] = vec4<u32>(digits_a.y, digits_b.y, digits_c.y, digits_d.y);
-    digits[2u * all + index] = vec4<u32>(digits_a.z, digits_b.z, digits_c.z, digits_d.z);
-    digits[3u * all + index] = vec4<u32>(
-        bitcast<u32>(most / MOST),
-        bitcast<u32>(add_up((a + b) + (c + d))),
-        select(0u, 1u, as_is),
-        0u,
-    );
+    let left_out = largest != 0u && (!even || largest < 0x12800000u || largest > 0x71800000u);
+    let factor = select(0.0, MOST / most, largest != 0u && !left_out);
+    //! repeat F 8
+    let digits_{F} = digits_of(x_{F} * factor);
+    //! end
+    digits[index] = vec4<u32>(digits_0.x, digits_1.x, digits_2.x, digits_3.x);
+    digits[all + index] = vec4<u32>(digits_4.x, digits_5.x, digits_6.x, digits_7.x);
+    digits[2u * all + index] = vec4<u32>(digits_0.y, digits_1.y, digits_2.y, digits_3.y);
+    digits[3u * all + index] = vec4<u32>(digits_4.y, digits_5.y, digits_6.y, digits_7.y);
+    digits[4u * all + index] = vec4<u32>(digits_0.z, digits_1.z, digits_2.z, digits_3.z);
+    digits[5u * all + index] = vec4<u32>(digits_4.z, digits_5.z, digits_6.z, digits_7.z);
+    let low = add_up((x_0 + x_1) + (x_2 + x_3));
+    let high = add_up((x_4 + x_5) + (x_6 + x_7));
+    let about = select(vec3<f32>(most / MOST, low, high), vec3<f32>(), left_out);
+    digits[6u * all + index] = vec4<u32>(bitcast<vec3<u32>>(about), select(0u, 1u, left_out));
 }

@@ -122,6 +122,7 @@ pub const MODULES: &[(&str, &str)] = modules![
     "mask/added",
     "quant/bytes",
     "quant/integers",
+    "quant/own",
     "quant/by_digits",
     "quant/by_floats",
     "quant/every_row",

@@ -342,16 +342,16 @@ fn multiply_matrix(
     }
 }
 
-/// The text that decodes blocks of a format in a shader: `decode_eight`, and `ELEMENTS` and `BYTES` of a block; then a
-/// module that makes use of them.
+/// The text that decodes blocks of a format in a shader: `decode_eight` and `decode_four`; `ELEMENTS` and `BYTES` of a
+/// block, and how many elements share a scale; then a module that makes use of them.
 pub(super) fn decoding(format: &Format, module: &str) -> String {
     let shared = |name: &str| wgsl::imported(name, &[]).map_or_else(|_| unreachable!("{name} is there"), String::from);
-    let mut text = format!("const ELEMENTS = {}u;\nconst BYTES = {}u;\n", format.elements, format.bytes);
+    let (elements, bytes, group) = (format.elements, format.bytes, format.group());
+    let mut text = format!("const ELEMENTS = {elements}u;\nconst BYTES = {bytes}u;\nconst GROUP = {group}u;\n");
     text += &shared("quant/bytes");
     text += format.wgsl;
-    if !format.wgsl.contains("fn decode_eight(") {
-        text += &shared("quant/integers");
-    }
+    let decodes = format.wgsl.contains("fn decode_eight(");
+    text += &shared(if decodes { "quant/own" } else { "quant/integers" });
     if !module.is_empty() {
         text += &shared(module);
     }

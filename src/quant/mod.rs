@@ -106,6 +106,12 @@ impl Format {
         Self::ALL.iter().position(|format| format == self).unwrap_or_default()
     }
 
+    /// How many elements share a scale at least: 16 or 32.
+    #[must_use]
+    pub const fn group(&self) -> usize {
+        self.form.part
+    }
+
     /// Bytes of so many elements, which are whole blocks.
     #[must_use]
     pub const fn bytes_of(&self, elements: usize) -> usize {

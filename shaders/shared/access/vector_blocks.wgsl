@@ -2,6 +2,5 @@
 // `end` say nothing, since blocks are whole.
 alias this_Stored = u32;
 fn this_four(start: u32, stride: u32, index: u32, end: u32) -> this_Native {
-    let eight = decode_eight(start + index / ELEMENTS * BYTES, index % ELEMENTS / 8u);
-    return this_Native(select(eight.low, eight.high, (index & 4u) != 0u));
+    return this_Native(decode_four(start + index / ELEMENTS * BYTES, index % ELEMENTS / 8u, (index & 4u) != 0u));
 }

@@ -1,39 +1,77 @@
-// Products of quantised weights and vectors in integers, sixteen elements at a time: weights are bytes and a scale, the
-// vectors were cut into three digits of a byte each (matmul_vec_digits.wgsl), which is as exact as float32 is. Machines
-// multiply four bytes at once.
-struct Weights { q: vec4<u32>, scaling: vec2<f32>, block: u32, part: u32 }
-struct Vector { high: vec4<u32>, middle: vec4<u32>, low: vec4<u32>, about: vec4<u32>, vector: u32, place: u32 }
+// Products of quantised weights and vectors in integers, 32 elements at a time: weights are bytes and a scale, vectors were
+// cut into three digits of a byte each (matmul_vec_digits.wgsl), which is as exact as float32 is. Machines multiply four bytes
+// at once.
+const UNIT: u32 = 32u;
+// For each half of the 32 elements a scale and an offset.
+struct Weights { low: vec4<u32>, high: vec4<u32>, scaling: vec4<f32> }
+// For each half three digits; what one is worth, and the sum of each half; whether the unit was left out.
+struct Vector {
+    a_low: vec4<u32>,
+    a_high: vec4<u32>,
+    b_low: vec4<u32>,
+    b_high: vec4<u32>,
+    c_low: vec4<u32>,
+    c_high: vec4<u32>,
+    scale: f32,
+    sums: vec2<f32>,
+    left_out: u32,
+}
 
 fn weights_at(block: u32, part: u32) -> Weights {
-    let q = vec4<u32>(packed_eight(block, part * 2u), packed_eight(block, part * 2u + 1u));
-    return Weights(q, scaling(block, part * 2u), block, part);
+    let low = vec4<u32>(packed_eight(block, part), packed_eight(block, part + 1u));
+    let high = vec4<u32>(packed_eight(block, part + 2u), packed_eight(block, part + 3u));
+    let first = scaling(block, part);
+    if (GROUP == 32u) { return Weights(low, high, vec4<f32>(first, first)); }
+    return Weights(low, high, vec4<f32>(first, scaling(block, part + 2u)));
 }
 fn vector_at(vector: u32, place: u32) -> Vector {
-    let groups = params.columns / 16u;
-    let digit = params.vectors * groups;
-    let at = vector * groups + place / 16u;
-    let two = digit + digit;
-    return Vector(digits[at], digits[at + digit], digits[at + two], digits[at + two + digit], vector, place);
+    // Of a digit, all first halves lie before all second ones.
+    let all = params.vectors * (params.columns / UNIT);
+    let at = vector * (params.columns / UNIT) + place / UNIT;
+    let about = digits[at + 6u * all];
+    return Vector(
+        digits[at],
+        digits[at + all],
+        digits[at + 2u * all],
+        digits[at + 3u * all],
+        digits[at + 4u * all],
+        digits[at + 5u * all],
+        bitcast<f32>(about.x),
+        bitcast<vec2<f32>>(about.yz),
+        about.w,
+    );
 }
-fn sum_of_products(q: vec4<u32>, digit: vec4<u32>) -> f32 {
+fn sum(q: vec4<u32>, digit: vec4<u32>) -> i32 {
     let first = dot4I8Packed(q.x, digit.x) + dot4I8Packed(q.y, digit.y);
-    return f32(first + dot4I8Packed(q.z, digit.z) + dot4I8Packed(q.w, digit.w));
+    return first + (dot4I8Packed(q.z, digit.z) + dot4I8Packed(q.w, digit.w));
 }
+fn number_of(a: i32, b: i32, c: i32) -> f32 { return fma(f32(a), 65536.0, fma(f32(b), 256.0, f32(c))); }
 fn times(w: Weights, x: Vector) -> f32 {
-    // What digits do not hold well is multiplied as it is.
-    if (x.about.z != 0u) { return times_as_is(w, x); }
-    let low = fma(sum_of_products(w.q, x.middle), 256.0, sum_of_products(w.q, x.low));
-    let sum = fma(sum_of_products(w.q, x.high), 65536.0, low);
-    return (w.scaling.x * bitcast<f32>(x.about.x)) * sum + w.scaling.y * bitcast<f32>(x.about.y);
-}
-fn times_as_is(w: Weights, x: Vector) -> f32 {
-    let start = params.x_offset + x.vector * params.x_vector;
-    var sum = 0.0;
-    for (var i = 0u; i < 2u; i += 1u) {
-        let eight = decode_eight(w.block, w.part * 2u + i);
-        let place = x.place + i * 8u;
-        sum += dot(eight.low, vec4<f32>(x_four(start, 1u, place, params.columns)));
-        sum += dot(eight.high, vec4<f32>(x_four(start, 1u, place + 4u, params.columns)));
+    let a = vec2<i32>(sum(w.low, x.a_low), sum(w.high, x.a_high));
+    let b = vec2<i32>(sum(w.low, x.b_low), sum(w.high, x.b_high));
+    let c = vec2<i32>(sum(w.low, x.c_low), sum(w.high, x.c_high));
+    if (GROUP == 32u) {
+        let whole = number_of(a.x + a.y, b.x + b.y, c.x + c.y);
+        return (w.scaling.x * x.scale) * whole + w.scaling.y * (x.sums.x + x.sums.y);
     }
-    return sum;
+    let whole = w.scaling.x * number_of(a.x, b.x, c.x) + w.scaling.z * number_of(a.y, b.y, c.y);
+    return x.scale * whole + (w.scaling.y * x.sums.x + w.scaling.w * x.sums.y);
+}
+// The products of four rows with the units that digits do not hold well and that were left out, of every `step` elements.
+fn others(row: u32, vector: u32, begin: u32, end: u32, step: u32) -> vec4<f32> {
+    var total = vec4<f32>();
+    let start = params.x_offset + vector * params.x_vector;
+    for (var i = begin; i < end; i += step) {
+        if (vector_at(vector, i).left_out == 0u) { continue; }
+        for (var r = 0u; r < 4u; r += 1u) {
+            let block = start_of_row(row + r) + i / ELEMENTS * BYTES;
+            for (var e = 0u; e < 4u; e += 1u) {
+                let eight = decode_eight(block, i % ELEMENTS / 8u + e);
+                let place = i + e * 8u;
+                total[r] += dot(eight.low, vec4<f32>(x_four(start, 1u, place, params.columns)));
+                total[r] += dot(eight.high, vec4<f32>(x_four(start, 1u, place + 4u, params.columns)));
+            }
+        }
+    }
+    return total;
 }

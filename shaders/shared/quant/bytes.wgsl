@@ -14,14 +14,13 @@
 // that is not true say what they do. Nor do subnormal floats arise, which GPUs flush: the smallest half is 2^-24.
 struct Eight { low: vec4<f32>, high: vec4<f32> }
 
-// Eight signed bytes, scaled.
-fn eight_of(packed: vec2<u32>, scaling: vec2<f32>) -> Eight {
+// Four signed bytes, scaled.
+fn four_of(packed: u32, scaling: vec2<f32>) -> vec4<f32> {
     // Flipping the upper bit of a signed byte adds 128.
-    let bytes = packed ^ vec2<u32>(0x80808080u);
-    return Eight(
-        numbers(bytes.x, 128.0) * scaling.x + scaling.y,
-        numbers(bytes.y, 128.0) * scaling.x + scaling.y,
-    );
+    return numbers(packed ^ 0x80808080u, 128.0) * scaling.x + scaling.y;
+}
+fn eight_of(packed: vec2<u32>, scaling: vec2<f32>) -> Eight {
+    return Eight(four_of(packed.x, scaling), four_of(packed.y, scaling));
 }
 
 fn byte_at(offset: u32) -> u32 {
@@ -64,6 +63,8 @@ fn words_at(offset: u32, further: u32) -> vec2<u32> {
 
 // The two halves of a word. Instructions that convert halves may flush subnormal ones.
 fn halves_of(word: u32) -> vec2<f32> {
+    // Does taking one off both exponents borrow?
+    if ((((word & 0x7c007c00u) - 0x04000400u) & 0x80008000u) == 0u) { return unpack2x16float(word); }
     let bits = vec2<u32>(word, word >> 16u);
     // A subnormal half is a multiple of 2^-24, here with its sign.
     let sizes = bitcast<vec2<f32>>((bits & vec2<u32>(0x3ffu)) | vec2<u32>(0x4b000000u)) - 0x1p+23;
@@ -72,7 +73,7 @@ fn halves_of(word: u32) -> vec2<f32> {
 }
 
 // The half in the lower bits of a word.
-fn half_of(bits: u32) -> f32 { return halves_of(bits).x; }
+fn half_of(bits: u32) -> f32 { return halves_of((bits & 0xffffu) | 0x3c000000u).x; }
 
 // A half at an even offset.
 fn half_at(offset: u32) -> f32 { return half_of(sixteen_at(offset)); }

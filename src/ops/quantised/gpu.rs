@@ -25,10 +25,17 @@ use crate::ops::activation::Activation;
 
 /// Up to so many vectors are multiplied with blocks in registers, more in tiles.
 const VECTORS: usize = 16;
+/// So many of them at once, since each takes registers for its sums.
+const TOGETHER: usize = 8;
 /// Of float16 with cooperative matrices, these are tiles already.
 const FEW_VECTORS: usize = 8;
-/// Elements that an invocation takes at once, as scales are shared by so many in most formats.
-const STEP: usize = 16;
+/// Elements that are multiplied together: where vectors are digits, and where they are floats.
+const DIGITS: usize = 32;
+const FLOATS: usize = 8;
+/// How many times so many an invocation takes at once. Two share what is loaded for a scale.
+const STEPS: usize = 2;
+/// Groups of four words that digits of [`DIGITS`] elements take: two for each digit, and one with what belongs to all.
+const OF_DIGITS: usize = 7;
 /// Rows that a group of invocations computes.
 const ROWS: usize = 4;
 
@@ -342,16 +349,16 @@ impl Product<'_> {
 
     /// How many vectors are multiplied at once.
     fn together(&self, vectors: usize) -> usize {
-        vectors.next_power_of_two().min(VECTORS)
+        vectors.next_power_of_two().min(TOGETHER)
     }
 
-    /// How many steps an invocation takes at once: with few bits to an element, two share what is loaded.
-    fn steps(&self) -> usize {
-        if self.w.format().bytes * 8 / self.w.format().elements >= 6 { 1 } else { 2 }
+    /// How many elements an invocation takes at once.
+    fn span(&self) -> usize {
+        if by_digits(self.w.format(), self.context.caps()) { DIGITS } else { FLOATS * STEPS }
     }
 
     fn lanes(&self, columns: usize, splits: usize) -> Lanes {
-        let wanted = columns.div_ceil(splits).div_ceil(STEP * self.steps());
+        let wanted = columns.div_ceil(splits).div_ceil(self.span());
         Lanes::along(self.context.caps(), wanted.clamp(4, 128), 128)
     }
 
@@ -362,8 +369,8 @@ impl Product<'_> {
             return Ok(None);
         }
         let (vectors, columns) = (x.shape()[0], x.shape()[1]);
-        let groups = columns / STEP * vectors;
-        let digits = Tensor::empty(x.device(), &[4, groups, 4], DType::UInt32, self.name)?;
+        let units = columns / DIGITS * vectors;
+        let digits = Tensor::empty(x.device(), &[OF_DIGITS, units, 4], DType::UInt32, self.name)?;
         let (input, offset) = Binding::window(x, caps.alignment);
         let (output, _) = Binding::window(&digits, caps.alignment);
         let workgroup = caps.workgroup_up_to(64);
@@ -380,7 +387,7 @@ impl Product<'_> {
             pipeline: &pipeline,
             bindings: &[Some(input), Some(output)],
             params: bytemuck::bytes_of(&params),
-            groups: (groups as u32).div_ceil(workgroup),
+            groups: (units as u32).div_ceil(workgroup),
             bytes: x.stored_bytes() + digits.stored_bytes(),
             steps: 0,
         })?;
@@ -410,7 +417,6 @@ impl Product<'_> {
         let out_quads = target.steps[1] == 1
             && rows.is_multiple_of(4)
             && [out.offset, target.split, target.steps[0]].iter().all(|value| value % 4 == 0);
-        let span = STEP * self.steps();
         let lanes = self.lanes(columns, splits);
         let together = self.together(vectors);
         let variant = Variant {
@@ -421,7 +427,6 @@ impl Product<'_> {
             out_quads,
             by_digits: digits.is_some(),
             vectors: together as u32,
-            steps: self.steps() as u32,
             lanes,
             activation: self.activation.filter(|_| target.split == 0 && splits == 1),
         };
@@ -439,7 +444,7 @@ impl Product<'_> {
             vectors: vectors as u32,
             columns: columns as u32,
             splits: splits as u32,
-            chunk: columns.div_ceil(splits).next_multiple_of(span) as u32,
+            chunk: columns.div_ceil(splits).next_multiple_of(DIGITS) as u32,
             unused: [0; 3],
         };
         let groups = rows.div_ceil(ROWS) * splits * vectors.div_ceil(together);
@@ -506,7 +511,6 @@ struct Variant {
     out_quads: bool,
     by_digits: bool,
     vectors: u32,
-    steps: u32,
     lanes: Lanes,
     activation: Option<Activation>,
 }
@@ -522,7 +526,6 @@ impl Variant {
             (u64::from(self.out_quads), 1),
             (u64::from(self.by_digits), 1),
             (u64::from(self.vectors.ilog2()), 3),
-            (u64::from(self.steps), 2),
             (activation, 4),
         ];
         let packed = fields.into_iter().chain(self.lanes.key()).fold(0, |key, (value, bits)| key << bits | value);
@@ -530,7 +533,8 @@ impl Variant {
     }
 
     fn spec(&self) -> Spec {
-        let mut constants = vec![("VECTORS", f64::from(self.vectors)), ("STEPS", f64::from(self.steps))];
+        let steps = if self.by_digits { 1 } else { STEPS };
+        let mut constants = vec![("VECTORS", f64::from(self.vectors)), ("STEPS", steps as f64)];
         constants.extend(self.lanes.constants());
         Spec {
             label: "matmul_vec".into(),
@@ -545,7 +549,7 @@ impl Variant {
                 ("ACTIVATION", Slot::Text(activated(self.activation))),
                 ("REDUCE", self.lanes.module()),
                 ("VECTORS", Slot::Text(self.vectors.to_string())),
-                ("STEPS", Slot::Text(self.steps.to_string())),
+                ("STEPS", Slot::Text(steps.to_string())),
             ],
             constants,
             inputs: vec![true, true, self.by_digits],
@@ -592,8 +596,7 @@ pub(crate) fn all_specs() -> Vec<Spec> {
                     x_quads: j == 0,
                     out_quads: j == 0,
                     by_digits,
-                    vectors: 1 << (i % 5),
-                    steps: 1 + j as u32,
+                    vectors: 1 << (i % 4),
                     lanes,
                     activation: ACTIVATIONS.get((2 * i + j) % 8).copied(),
                 };
