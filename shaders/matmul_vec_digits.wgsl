@@ -15,11 +15,16 @@ var<immediate> params: Params;
 //! import {X_ACCESS} as x
 
 @group(0) @binding(0) var<storage, read> x_data: array<x_Stored>;
-@group(0) @binding(1) var<storage, read_write> digits: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> digits: array<u32>;
 
 override WORKGROUP: u32 = 64u;
 // The largest magnitude becomes this: 127 with two digits behind it.
 const MOST: f32 = 8323072.0;
+
+// Of four elements the largest magnitude, the sum of magnitudes, how many are not zero, and the sum.
+var<workgroup> gathered: array<vec4<f32>, WORKGROUP>;
+// Their largest bits: infinity and NaN are recognised by these, since a compiler may assume that there are none.
+var<workgroup> gathered_bits: array<u32, WORKGROUP>;
 
 // The digits of four numbers, from the highest to the lowest.
 fn digits_of(numbers: vec4<f32>) -> vec3<u32> {
@@ -31,8 +36,8 @@ fn digits_of(numbers: vec4<f32>) -> vec3<u32> {
     return vec3<u32>(pack4xI8(high), pack4xI8(middle), pack4xI8(low));
 }
 fn add_up(numbers: vec4<f32>) -> f32 { return (numbers.x + numbers.y) + (numbers.z + numbers.w); }
-fn ones(numbers: vec4<f32>) -> vec4<f32> { return select(vec4<f32>(), vec4<f32>(1.0), numbers != vec4<f32>()); }
 
+// Eight invocations have a unit, four elements each.
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -42,40 +47,46 @@ fn main(
     let index = (group.y * groups.x + group.x) * WORKGROUP + lane;
     let of_each = params.columns / 32u;
     let all = params.vectors * of_each;
-    if (index >= all) { return; }
-    let vector = index / of_each;
-    let place = (index - vector * of_each) * 32u;
-    let start = params.x_offset + vector * params.x_vector;
-    var sizes = vec4<f32>();
-    var total = vec4<f32>();
-    var count = vec4<f32>();
-    // Infinity and NaN are recognised by their bits, since a compiler may assume that there are none.
-    var bits = vec4<u32>();
-    //! repeat F 8
-    let x_{F} = vec4<f32>(x_four(start, 1u, place + {F}u * 4u, params.columns));
-    sizes = max(sizes, abs(x_{F}));
-    total += abs(x_{F});
-    count += ones(x_{F});
-    bits = max(bits, bitcast<vec4<u32>>(x_{F}) & vec4<u32>(0x7fffffffu));
-    //! end
-    let most = max(max(sizes.x, sizes.y), max(sizes.z, sizes.w));
+    let unit = index / 8u;
+    let exists = unit < all;
+    let place = index % 8u;
+    let vector = min(unit / of_each, params.vectors - 1u);
+    let column = min(unit - vector * of_each, of_each - 1u) * 32u + place * 4u;
+    let x = vec4<f32>(x_four(params.x_offset + vector * params.x_vector, 1u, column, params.columns));
+    let sizes = abs(x);
+    let is_some = select(vec4<f32>(), vec4<f32>(1.0), x != vec4<f32>());
+    let x_bits = bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu);
+    let most_of_four = max(max(sizes.x, sizes.y), max(sizes.z, sizes.w));
+    gathered[lane] = vec4<f32>(most_of_four, add_up(sizes), add_up(is_some), add_up(x));
+    gathered_bits[lane] = max(max(x_bits.x, x_bits.y), max(x_bits.z, x_bits.w));
+    workgroupBarrier();
+    let first = lane - place;
+    var most = 0.0;
+    var total = 0.0;
+    var count = 0.0;
+    var bits = 0u;
+    var sums = vec2<f32>();
+    for (var i = 0u; i < 8u; i += 1u) {
+        let four = gathered[first + i];
+        most = max(most, four.x);
+        total += four.y;
+        count += four.z;
+        bits = max(bits, gathered_bits[first + i]);
+        sums[i / 4u] += four.w;
+    }
     // Where one number is far larger than the others, their last digits would be lost. Zeros have none.
-    let even = add_up(total) - most >= (add_up(count) - 1.0) * most * 0.00390625;
-    let largest = max(max(bits.x, bits.y), max(bits.z, bits.w));
+    let even = total - most >= (count - 1.0) * most * 0.00390625;
     // From 2^-90 to 2^100: scales and products with them stay far from what is too small or too large. All zeros are fine.
-    let left_out = largest != 0u && (!even || largest < 0x12800000u || largest > 0x71800000u);
-    let factor = select(0.0, MOST / most, largest != 0u && !left_out);
-    //! repeat F 8
-    let digits_{F} = digits_of(x_{F} * factor);
-    //! end
-    digits[index] = vec4<u32>(digits_0.x, digits_1.x, digits_2.x, digits_3.x);
-    digits[all + index] = vec4<u32>(digits_4.x, digits_5.x, digits_6.x, digits_7.x);
-    digits[2u * all + index] = vec4<u32>(digits_0.y, digits_1.y, digits_2.y, digits_3.y);
-    digits[3u * all + index] = vec4<u32>(digits_4.y, digits_5.y, digits_6.y, digits_7.y);
-    digits[4u * all + index] = vec4<u32>(digits_0.z, digits_1.z, digits_2.z, digits_3.z);
-    digits[5u * all + index] = vec4<u32>(digits_4.z, digits_5.z, digits_6.z, digits_7.z);
-    let low = add_up((x_0 + x_1) + (x_2 + x_3));
-    let high = add_up((x_4 + x_5) + (x_6 + x_7));
-    let about = select(vec3<f32>(most / MOST, low, high), vec3<f32>(), left_out);
-    digits[6u * all + index] = vec4<u32>(bitcast<vec3<u32>>(about), select(0u, 1u, left_out));
+    let left_out = bits != 0u && (!even || bits < 0x12800000u || bits > 0x71800000u);
+    let words = digits_of(x * select(0.0, MOST / most, bits != 0u && !left_out));
+    if (!exists) { return; }
+    // A digit has two groups of four words for each unit.
+    let at = (place / 4u * all + unit) * 4u + place % 4u;
+    digits[at] = words.x;
+    digits[at + 8u * all] = words.y;
+    digits[at + 16u * all] = words.z;
+    if (place < 4u) {
+        let about = vec4<u32>(bitcast<u32>(most / MOST), bitcast<vec2<u32>>(sums), 0u);
+        digits[(6u * all + unit) * 4u + place] = select(about, vec4<u32>(0u, 0u, 0u, 1u), vec4<bool>(left_out))[place];
+    }
 }

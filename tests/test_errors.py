@@ -249,6 +249,7 @@ CASES = {
         gk.ArgumentError, lambda d: gk.gelu(VECTOR, approximate=None, device=d), ("gelu", "approximate", "None")
     ),
     "concat without a list": Case(gk.ArgumentError, lambda d: gk.concat(VECTOR, VECTOR, device=d), ("concat", "list")),
+    "no model": Case(gk.FileError, lambda d: gk.load(__file__, device=d), ("load", "test_errors.py", "GGUF")),
     "no device to use": Case(gk.ArgumentError, lambda d: gk.use_device(3), ("use_device", "3")),
     "no device to profile": Case(gk.ArgumentError, lambda d: gk.profile(3), ("profile", "3")),
     "arange": Case(gk.ArgumentError, lambda d: gk.arange(0, 3, 0, device=d), ("arange", "step")),

@@ -63,8 +63,6 @@ fn words_at(offset: u32, further: u32) -> vec2<u32> {
 
 // The two halves of a word. Instructions that convert halves may flush subnormal ones.
 fn halves_of(word: u32) -> vec2<f32> {
-    // Does taking one off both exponents borrow?
-    if ((((word & 0x7c007c00u) - 0x04000400u) & 0x80008000u) == 0u) { return unpack2x16float(word); }
     let bits = vec2<u32>(word, word >> 16u);
     // A subnormal half is a multiple of 2^-24, here with its sign.
     let sizes = bitcast<vec2<f32>>((bits & vec2<u32>(0x3ffu)) | vec2<u32>(0x4b000000u)) - 0x1p+23;
@@ -73,7 +71,7 @@ fn halves_of(word: u32) -> vec2<f32> {
 }
 
 // The half in the lower bits of a word.
-fn half_of(bits: u32) -> f32 { return halves_of((bits & 0xffffu) | 0x3c000000u).x; }
+fn half_of(bits: u32) -> f32 { return halves_of(bits).x; }
 
 // A half at an even offset.
 fn half_at(offset: u32) -> f32 { return half_of(sixteen_at(offset)); }

@@ -387,7 +387,7 @@ impl Product<'_> {
             pipeline: &pipeline,
             bindings: &[Some(input), Some(output)],
             params: bytemuck::bytes_of(&params),
-            groups: (units as u32).div_ceil(workgroup),
+            groups: (units as u32 * 8).div_ceil(workgroup),
             bytes: x.stored_bytes() + digits.stored_bytes(),
             steps: 0,
         })?;
