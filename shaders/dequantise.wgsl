@@ -1,5 +1,5 @@
-// out[i, j] = element j of row i of quantised weights, or of the row that the i-th index names. An invocation decodes eight
-// elements.
+// out[i, j] = element j of row i of quantised weights, or of the row that the i-th index names. An invocation decodes
+// eight elements.
 struct Params {
     // Of the weights in bytes, from the row `low` on.
     w_offset: u32,

@@ -1,8 +1,8 @@
-// out[v, i] = sum over j of w[i, j] * x[v, j], for a matrix w of quantised weights and a few vectors x, each of which lies one
-// element after another. matmul_narrow.wgsl is the same for other matrices.
+// out[v, i] = sum over j of w[i, j] * x[v, j], for a matrix w of quantised weights and a few vectors x, each of which
+// lies one element after another. matmul_narrow.wgsl is the same for other matrices.
 //
-// ROW_LANES invocations compute four rows for VECTORS vectors. They walk `chunk` elements of the rows; `splits` such groups
-// share the rows when there are few, each writing its own partial sums.
+// ROW_LANES invocations compute four rows for VECTORS vectors. They walk `chunk` elements of the rows; `splits` such
+// groups share the rows when there are few, each writing its own partial sums.
 struct Params {
     // Places and strides of w count bytes, others elements.
     w_offset: u32,

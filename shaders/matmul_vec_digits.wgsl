@@ -1,7 +1,7 @@
-// Vectors as integers of three digits to base 256, from -128 to 127 each, in units of 32 elements that share a scale: for
-// products with weights that are bytes. In `digits` all units' first digits lie one behind the other, of the first 16 elements
-// and then of the others, then the second and the third ones likewise; and behind them for each unit its scale, the sums of both
-// halves, and whether it was left out.
+// Vectors as integers of three digits to base 256, from -128 to 127 each, in units of 32 elements that share a scale:
+// for products with weights that are bytes. In `digits` all units' first digits lie one behind the other, of the first
+// 16 elements and then of the others, then the second and the third ones likewise; and behind them for each unit its
+// scale, the sums of both halves, and whether it was left out.
 struct Params {
     // Places and strides count elements.
     x_offset: u32,
@@ -76,8 +76,9 @@ fn main(
     }
     // Where one number is far larger than the others, their last digits would be lost. Zeros have none.
     let even = total - most >= (count - 1.0) * most * 0.00390625;
-    // From 2^-90 to 2^100: scales and products with them stay far from what is too small or too large. All zeros are fine.
-    let left_out = bits != 0u && (!even || bits < 0x12800000u || bits > 0x71800000u);
+    // From 2^-60 to 2^100 scales, and products with those of weights, stay far from what is too small or too large. All
+    // zeros are fine.
+    let left_out = bits != 0u && (!even || bits < 0x21800000u || bits > 0x71800000u);
     let words = digits_of(x * select(0.0, MOST / most, bits != 0u && !left_out));
     if (!exists) { return; }
     // A digit has two groups of four words for each unit.

@@ -945,3 +945,13 @@ def test_inspect_refuses_in_a_line(tmp_path, capsys, monkeypatch):
         assert err.startswith("gpukern: ")
         assert err.count("\n") == 1
         assert word in err
+
+
+def test_very_many_bytes_in_a_table_of_contents(tmp_path):
+    """A count that a large file could hold takes no memory."""
+    path = tmp_path / "model.gguf"
+    with path.open("wb") as file:
+        file.truncate(1 << 34)
+        file.write(b"GGUF" + np.uint32([3]).tobytes() + np.uint64([0, (1 << 34) // 13 - 10]).tobytes())
+    with pytest.raises(gk.FileError, match="metadata"):
+        gk.open(path)

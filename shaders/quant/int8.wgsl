@@ -30,8 +30,9 @@ fn decode_eight(block: u32, part: u32) -> Eight {
     let wider = wide > 0x1000000u;
     let step = select(wide, (significand * 128u + 127u) / 255u, wider);
     let exponent = ((bits >> 23u) & 0xffu) - select(31u, 30u, wider);
-    // 2 to the power that the step needs. A range of zero keeps its sign.
-    let power = bitcast<f32>(select(exponent << 23u, 0u, range == 0.0) | (bits & 0x80000000u));
+    // 2 to the power that the step needs. A range of zero keeps its sign, and one that is not finite stays so.
+    let finite = bitcast<f32>(select(exponent << 23u, 0u, range == 0.0) | (bits & 0x80000000u));
+    let power = select(finite, range, (bits & 0x7f800000u) == 0x7f800000u);
     let words = two_words(at + 1u + part * 2u);
     return Eight(
         vec4<f32>(unpack4xU8(words.x) * step) * power + minimum,

@@ -23,7 +23,8 @@ pub struct Caps {
     pub f16: bool,
     /// Products of 16 × 16 matrices of 16-bit floats, summed in 32 bits, by a whole subgroup at once.
     pub cooperative: bool,
-    /// Products of four bytes at once. Where nothing says whether a device has them, it is taken to have none.
+    /// Products of four bytes at once. No driver says whether it has instructions for them: those of Vulkan and DX12
+    /// are taken to, since other code is made of them there that is right, too.
     pub byte_products: bool,
     /// Integers of 64 bits, for users' kernels.
     pub int64: bool,

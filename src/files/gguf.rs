@@ -252,7 +252,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// An array, of which no more than `depth` may lie in one another. Its elements are checked, and left where they lie.
+    /// An array, of which no more than `depth` may lie in one another. Its elements are checked, and left where they
+    /// lie.
     fn list(&mut self, field: Field<'_>, depth: usize) -> Result<Array, FileError> {
         let begin = self.at;
         let Some(depth) = depth.checked_sub(1) else {
@@ -339,8 +340,9 @@ pub(super) fn read(file: &[u8]) -> Result<Contents, FileError> {
         let problem = format!("{tensors} tensors are to follow, but no more than {} bytes do", cursor.left());
         return Err(FileError::new("the list of tensors", cursor.at, problem));
     }
-    let mut list = Vec::with_capacity(tensors);
-    let mut names = HashSet::with_capacity(tensors);
+    // A count is only a claim: room is made as tensors are found.
+    let mut list = Vec::new();
+    let mut names = HashSet::new();
     for index in 0..tensors as u64 {
         let begin = cursor.at;
         let entry = read_tensor(&mut cursor, Field::Number(index, tensors as u64))?;
@@ -373,8 +375,8 @@ type Metadata = Vec<(String, Value)>;
 
 /// The metadata, and the alignment that they ask for.
 fn read_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<(Metadata, u64), FileError> {
-    let mut metadata = Vec::with_capacity(count);
-    let mut keys = HashSet::with_capacity(count);
+    let mut metadata = Vec::new();
+    let mut keys = HashSet::new();
     let mut alignment = ALIGNMENT;
     for index in 0..count as u64 {
         let begin = cursor.at;
@@ -554,6 +556,16 @@ pub(super) mod tests {
         file = file.tensor("new", &[7], 1000, 96);
         file = file.tensor("scalar", &[], 28, 160);
         file.tensor("empty", &[256, 0], 12, 224).data(216).0
+    }
+
+    #[test]
+    fn blocks_are_those_of_the_formats() {
+        for format in crate::quant::Format::ALL {
+            let Some(number) = format.gguf else { continue };
+            let block = block(number).unwrap_or_else(|| panic!("no {format:?}"));
+            let sizes = (block.elements as usize, block.bytes as usize);
+            assert_eq!((block.name, sizes), (format.name, (format.elements, format.bytes)));
+        }
     }
 
     #[test]

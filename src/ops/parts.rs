@@ -45,6 +45,16 @@ pub(super) fn fit<const AXES: usize>(
     operands: &[([isize; AXES], usize)],
     room: usize,
 ) -> [usize; AXES] {
+    fit_units(lengths, [1; AXES], operands, room)
+}
+
+/// As [`fit`], where only so many elements of an axis can be told apart.
+pub(super) fn fit_units<const AXES: usize>(
+    lengths: [usize; AXES],
+    units: [usize; AXES],
+    operands: &[([isize; AXES], usize)],
+    room: usize,
+) -> [usize; AXES] {
     let mut part = lengths;
     let reach =
         |part: &[usize; AXES], strides: &[isize; AXES], axis: usize| (part[axis] - 1) * strides[axis].unsigned_abs();
@@ -54,9 +64,10 @@ pub(super) fn fit<const AXES: usize>(
         });
         let farthest = too_large
             .flat_map(|(strides, _)| (0..AXES).map(|axis| (reach(&part, strides, axis), axis)))
+            .filter(|&(_, axis)| part[axis] > units[axis])
             .max_by_key(|&(reach, axis)| (reach, AXES - axis));
         match farthest {
-            Some((reach, axis)) if reach > 0 => part[axis] = halved(part[axis]),
+            Some((reach, axis)) if reach > 0 => part[axis] = halved(part[axis].div_ceil(units[axis])) * units[axis],
             _ => return part,
         }
     }
@@ -93,5 +104,7 @@ mod tests {
         assert!((m, n) == (10, 500) && k == 500, "{m} {n} {k}");
         let whole = fit([3, 5, 7, 9], &[a, b], 16);
         assert_eq!(whole, [3, 1, 1, 1]);
+        // Where the longer axis cannot be cut, the other one is.
+        assert_eq!(fit_units([100, 512], [1, 256], &[([512, 1], 4)], 4096), [2, 256]);
     }
 }

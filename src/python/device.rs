@@ -108,8 +108,9 @@ impl PyDevice {
 
     /// The same hardware with lowered capabilities, for testing how kernels do on poorer devices.
     ///
-    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-coop``, ``-int64``, ``-float-atomics``,
-    /// ``-immediates``, ``-timestamps``, ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``, ``shared=``, ``workgroup=64``, ``groups=``.
+    /// Words, separated by commas. GPUs: ``-subgroups``, ``-f16``, ``-coop``, ``-byte-products``, ``-int64``,
+    /// ``-float-atomics``, ``-immediates``, ``-timestamps``, ``-pipeline-cache``, ``binding=64KiB``, ``buffer=``,
+    /// ``shared=``, ``workgroup=64``, ``groups=``.
     /// The CPU: ``simd=avx512|avx2|neon|scalar``, ``threads=1``.
     ///
     /// Examples

@@ -80,8 +80,8 @@ impl PyQuantTensor {
         PyDevice(self.0.device().clone())
     }
 
-    /// The bytes of the blocks as a uint8 tensor, without a copy: the last axis counts the bytes of a row. Of transposed
-    /// weights they are those of the weights as they were before.
+    /// The bytes of the blocks as a uint8 tensor, without a copy: the last axis counts the bytes of a row. Of
+    /// transposed weights they are those of the weights as they were before.
     #[getter]
     fn blocks(&self) -> PyTensor {
         PyTensor(self.0.blocks().clone())
@@ -138,6 +138,9 @@ impl PyQuantTensor {
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.0.stored_shape().len() < 2 {
+            return Err(PyTypeError::new_err("iteration over quantised weights of one axis; dequantize() them first"));
+        }
         let rows = (0..self.0.shape()[0])
             .map(|at| Ok(Py::new(py, Self(self.0.index(&[Index::At(at as isize)])?))?))
             .collect::<PyResult<Vec<_>>>()?;

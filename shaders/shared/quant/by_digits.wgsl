@@ -1,6 +1,6 @@
-// Products of quantised weights and vectors in integers, 32 elements at a time: weights are bytes and a scale, vectors were
-// cut into three digits of a byte each (matmul_vec_digits.wgsl), which is as exact as float32 is. Machines multiply four bytes
-// at once.
+// Products of quantised weights and vectors in integers, 32 elements at a time: weights are bytes and a scale, vectors
+// were cut into three digits of a byte each (matmul_vec_digits.wgsl), which is as exact as float32 is. Machines
+// multiply four bytes at once.
 const UNIT: u32 = 32u;
 // For each half of the 32 elements a scale and an offset.
 struct Weights { low: vec4<u32>, high: vec4<u32>, scaling: vec4<f32> }
@@ -52,12 +52,13 @@ fn times(w: Weights, x: Vector) -> f32 {
     let c = vec2<i32>(sum(w.low, x.c_low), sum(w.high, x.c_high));
     if (GROUP == 32u) {
         let whole = number_of(a.x + a.y, b.x + b.y, c.x + c.y);
-        return (w.scaling.x * x.scale) * whole + w.scaling.y * (x.sums.x + x.sums.y);
+        return x.scale * (w.scaling.x * whole) + w.scaling.y * (x.sums.x + x.sums.y);
     }
     let whole = w.scaling.x * number_of(a.x, b.x, c.x) + w.scaling.z * number_of(a.y, b.y, c.y);
     return x.scale * whole + (w.scaling.y * x.sums.x + w.scaling.w * x.sums.y);
 }
-// The products of four rows with the units that digits do not hold well and that were left out, of every `step` elements.
+// The products of four rows with the units that digits do not hold well and that were left out, of every `step`
+// elements.
 fn others(row: u32, vector: u32, begin: u32, end: u32, step: u32) -> vec4<f32> {
     var total = vec4<f32>();
     let start = params.x_offset + vector * params.x_vector;

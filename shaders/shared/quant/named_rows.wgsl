@@ -1,4 +1,5 @@
-// Indices name the rows that are wanted, counted from the end where they are negative. They are taken to the nearest row.
+// Indices name the rows that are wanted, counted from the end where they are negative. They are taken to the nearest
+// row.
 override SIGNED: bool = false;
 @group(0) @binding(1) var<storage, read> indices: array<u32>;
 fn row_of(i: u32) -> u32 {

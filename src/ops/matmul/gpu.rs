@@ -7,8 +7,8 @@
 //!
 //! One operand may be quantised weights, which are decoded on their way into workgroup memory.
 //!
-//! What exceeds a binding is cut. Where the result has few tiles, workgroups share the inner axis, each writing a partial
-//! result, and the partial results are added up.
+//! What exceeds a binding is cut. Where the result has few tiles, workgroups share the inner axis, each writing a
+//! partial result, and the partial results are added up.
 
 use crate::device::caps::Caps;
 use crate::dtype::DType;
@@ -19,7 +19,7 @@ use crate::gpu::stream::Dispatch;
 use crate::gpu::wgsl::Slot;
 use crate::ops::assign;
 use crate::ops::elementwise::{dtype_module, vector_store_module};
-use crate::ops::parts::{Window, accumulator, fit, halved, room, window, word};
+use crate::ops::parts::{Window, accumulator, fit_units, halved, room, window, word};
 use crate::ops::quantised::decoding;
 use crate::ops::reduce::{Reduction, reduce};
 use crate::ops::rows::Lanes;
@@ -65,8 +65,8 @@ shader_params! {
 #[derive(Clone, Copy)]
 struct Side<'a> {
     tensor: &'a Tensor,
-    /// The blocks that lie along one of the axes, if the operand is quantised. Then the tensor has bytes, and the stride
-    /// along that axis is from block to block.
+    /// The blocks that lie along one of the axes, if the operand is quantised. Then the tensor has bytes, and the
+    /// stride along that axis is from block to block.
     blocks: Option<Blocks>,
     offset: isize,
     batch: isize,
@@ -221,11 +221,11 @@ pub(super) fn multiply(name: &'static str, a: &Tensor, b: &Tensor, out: &Tensor,
     Ok(())
 }
 
-/// Writes the products of `x[m, inner]` and a matrix of quantised weights to `out[m, columns]`: with `along`, of its rows,
-/// along which the blocks lie, and else of its columns. `x` lies one after another along its last axis.
+/// Writes the products of `x[m, inner]` and a matrix of quantised weights to `out[m, columns]`: with `along`, of its
+/// rows, along which the blocks lie, and else of its columns. `x` lies one after another along its last axis.
 ///
-/// Nothing is empty, `x` has floats, and `out` has any type of floats and does not overlap `x`. For operations that have
-/// checked all that.
+/// Nothing is empty, `x` has floats, and `out` has any type of floats and does not overlap `x`. For operations that
+/// have checked all that.
 pub(crate) fn multiply_quantised(
     name: &'static str,
     x: &Tensor,
@@ -318,19 +318,16 @@ impl Product<'_> {
             ([out.batch, out.row, out.column, 0], out.tensor.dtype().size()),
         ];
         let lengths = [self.batches, self.rows, self.columns, self.inner];
-        let mut part = fit(lengths, &operands, room);
         // Blocks are not cut.
         let ([a_outer, a_inner], [b_outer, b_inner]) = (a.units(), b.units());
-        for (axis, unit) in [(1, a_outer), (2, b_outer), (3, a_inner.max(b_inner))] {
-            if part[axis] < lengths[axis] {
-                part[axis] = (part[axis] / unit * unit).max(unit);
-            }
-        }
+        let units = [1, a_outer, b_outer, a_inner.max(b_inner)];
+        let mut part = fit_units(lengths, units, &operands, room);
         // The partial results of all parts of the inner axis are bound together, to be added up.
         let parts = self.inner.div_ceil(part[3]);
-        while parts > 1 && parts * part[..3].iter().product::<usize>() * 4 > room && part[..3] != [1; 3] {
-            let longest = (0..3).max_by_key(|&axis| part[axis]).expect("there are three axes");
-            part[longest] = halved(part[longest]);
+        while parts > 1 && parts * part[..3].iter().product::<usize>() * 4 > room {
+            let longest = (0..3).filter(|&axis| part[axis] > units[axis]).max_by_key(|&axis| part[axis]);
+            let Some(longest) = longest else { break };
+            part[longest] = halved(part[longest].div_ceil(units[longest])) * units[longest];
         }
         part
     }
@@ -612,8 +609,8 @@ impl Way {
         product.rows.div_ceil(rows) * product.columns.div_ceil(columns) * product.batches
     }
 
-    /// Whether the product has to be turned around: rows are the longer axis of narrow ones, and columns the one that lies
-    /// in memory of others.
+    /// Whether the product has to be turned around: rows are the longer axis of narrow ones, and columns the one that
+    /// lies in memory of others.
     fn turns(self, product: &Product<'_>) -> bool {
         match self {
             Self::Narrow { .. } => product.rows < product.columns,

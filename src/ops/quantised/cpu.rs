@@ -1,5 +1,5 @@
-//! Quantised weights on the CPU: blocks are coded by all threads, a piece that fits the nearest cache at a time. Products
-//! with a few vectors are the business of [`product`]; for those with matrices, rows are decoded before.
+//! Quantised weights on the CPU: blocks are coded by all threads, a piece that fits the nearest cache at a time.
+//! Products with a few vectors are the business of [`product`]; for those with matrices, rows are decoded before.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
 
 use std::slice;
@@ -10,7 +10,7 @@ use crate::cpu::threads::Shared;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::matmul::{self, swapped};
-use crate::ops::{assign, astype, contiguous, narrow};
+use crate::ops::{assign, astype, contiguous, elementwise, narrow};
 use crate::quant::product::{self, Rows};
 use crate::quant::{Format, QuantTensor};
 use crate::tensor::Tensor;
@@ -60,8 +60,8 @@ pub(super) fn decode_rows(device: CpuDevice, w: &QuantTensor, ids: Option<&Tenso
     pieces.each(device, |at, element, count| {
         let (from, to, ids) = shared.get();
         let mut block = Block::new();
-        // SAFETY: there is an index for each row of the output; indices are taken to the nearest row that there is, whose
-        // blocks lie one after another; a block has room for a piece.
+        // SAFETY: there is an index for each row of the output; indices are taken to the nearest row that there is,
+        // whose blocks lie one after another; a block has room for a piece.
         unsafe {
             let row = ids.map_or(at, |ids| nearest(ids.add(at).read(), signed, rows));
             let from = from.offset(row as isize * step).add(format.bytes_of(element));
@@ -132,8 +132,8 @@ pub(super) fn multiply(
         count: n,
         length: x.shape()[1],
     };
-    // SAFETY: the weights are `n` rows of the length of the vectors, which lie one after another; the result has a place for
-    // each row and vector, and shares no memory with them.
+    // SAFETY: the weights are `n` rows of the length of the vectors, which lie one after another; the result has a
+    // place for each row and vector, and shares no memory with them.
     unsafe {
         let x = slice::from_raw_parts(x.view().start().cast::<f32>(), x.len());
         let step = result.layout().strides[0] as usize;
@@ -145,7 +145,7 @@ pub(super) fn multiply(
 /// The same for many vectors: rows are decoded some at a time.
 fn multiply_decoded(name: &'static str, w: &QuantTensor, x: &Tensor, out: &Tensor) -> Result<()> {
     let (n, k) = (out.shape()[1], x.shape()[1]);
-    let step = (DECODED / k).next_multiple_of(64).min(n);
+    let step = (DECODED / k).clamp(1, n);
     let decoded = Tensor::empty(out.device(), &[step, k], DType::Float32, name)?;
     for first in (0..n).step_by(step) {
         let count = step.min(n - first);
@@ -156,18 +156,34 @@ fn multiply_decoded(name: &'static str, w: &QuantTensor, x: &Tensor, out: &Tenso
     Ok(())
 }
 
-/// The same for weights whose blocks lie along `n`: some blocks of every row are decoded at a time.
+/// The same for weights whose blocks lie along `n`: some blocks of some rows are decoded at a time, and what comes of
+/// them is added up.
 fn multiply_columns(name: &'static str, w: &QuantTensor, x: &Tensor, out: &Tensor) -> Result<()> {
-    let (n, k) = (out.shape()[1], x.shape()[1]);
+    let (vectors, n, k) = (out.shape()[0], out.shape()[1], x.shape()[1]);
     let elements = w.format().elements;
-    let step = (DECODED / k).next_multiple_of(elements).min(n);
+    let step = (DECODED / k).max(1).next_multiple_of(elements).min(n);
+    let rows = (DECODED / step).clamp(1, k);
     let w = w.transposed(name)?;
-    let decoded = Tensor::empty(out.device(), &[k * step], DType::Float32, name)?;
+    let new = |shape: &[usize]| Tensor::empty(out.device(), shape, DType::Float32, name);
+    let decoded = new(&[rows * step])?;
     for first in (0..n).step_by(step) {
         let count = step.min(n - first);
-        let columns = narrow(&decoded, 0, 0, k * count).reshape(&[k, count])?;
-        super::decode_rows(name, &w.part(0..k, first / elements..(first + count) / elements), None, &columns)?;
-        matmul::multiply(name, x, &columns, &narrow(out, 1, first, count), 1.0)?;
+        let blocks = first / elements..(first + count) / elements;
+        let mut total: Option<Tensor> = None;
+        for row in (0..k).step_by(rows) {
+            let of_part = rows.min(k - row);
+            let part = narrow(&decoded, 0, 0, of_part * count).reshape(&[of_part, count])?;
+            super::decode_rows(name, &w.part(row..row + of_part, blocks.clone()), None, &part)?;
+            let sums = new(&[vectors, count])?;
+            matmul::multiply(name, &narrow(x, 1, row, of_part), &part, &sums, 1.0)?;
+            total = Some(match total {
+                None => sums,
+                Some(total) => elementwise::add((&total).into(), (&sums).into(), Some(&total))?,
+            });
+        }
+        if let Some(total) = total {
+            assign(&narrow(out, 1, first, count), (&total).into())?;
+        }
     }
     Ok(())
 }

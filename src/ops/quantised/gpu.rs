@@ -1,5 +1,5 @@
-//! Quantised weights on a GPU: rows decoded into memory, and products with a few vectors. Those with matrices go through
-//! the tiles of [`matmul`](super::super::matmul).
+//! Quantised weights on a GPU: rows decoded into memory, and products with a few vectors. Those with matrices go
+//! through the tiles of [`matmul`](super::super::matmul).
 //!
 //! Products are computed in integers where the device multiplies bytes four at a time: the vectors are cut into three
 //! digits of a byte before, which is as exact as float32 is.
@@ -108,8 +108,8 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    /// Records the decoding of rows of the result from rows of the weights, some blocks of each. All are given by the first
-    /// and their number.
+    /// Records the decoding of rows of the result from rows of the weights, some blocks of each. All are given by the
+    /// first and their number.
     fn dispatch(&self, row: (usize, usize), bound: (usize, usize), block: (usize, usize)) -> Result<()> {
         let (caps, format) = (self.context.caps(), self.w.format());
         // The window begins at whole rows, so that blocks are counted from there.
@@ -295,7 +295,9 @@ impl Product<'_> {
         let part = fit([vectors, rows, columns / elements], &operands, room - margin);
         let span = part[2] * elements;
         let parts = columns.div_ceil(span);
-        let splits = self.splits(vectors.min(part[0]), rows.min(part[1]), span);
+        // The partial sums of a split lie behind those of the one before, and are bound together.
+        let most = room / (vectors * rows * 4);
+        let splits = self.splits(vectors.min(part[0]), rows.min(part[1]), span).min(most).max(1);
         let total = parts * splits;
         let partial = match total {
             1 => None,

@@ -88,8 +88,8 @@ fn multiply_quantised(
 /// multiplied and summed in float32, integers in int32. Transposed and strided operands take no copy. With an
 /// ``activation``, such as ``"silu"``, that is applied to the result.
 ///
-/// One operand may be a `QuantTensor`, as in ``matmul(x, w.T)``. The product then has the dtype of the other one; if that is
-/// float16, devices with matrix units round the weights to float16, too.
+/// One operand may be a `QuantTensor`, as in ``matmul(x, w.T)``. The product then has the dtype of the other one; if
+/// that is float16, devices with matrix units round the weights to float16, too.
 ///
 /// Examples
 /// --------
