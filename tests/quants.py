@@ -67,8 +67,7 @@ def random_blocks(name, rows, length, seed=0, *, extreme=False):
         blocks[:, at : at + 2] = bits[:, None].view(np.uint8)
     if name == "mxfp4":
         blocks[:, 0] = rng.integers(0, 256, count) if extreme else rng.integers(118, 128, count)
-    if name == "int8":
-        if not extreme:
-            blocks[:, 0:2] = (-np.abs(half(blocks, 0))).astype(np.float16).view(np.uint8)
-            blocks[:, 2:4] = np.abs(half(blocks, 2)).astype(np.float16).view(np.uint8)
+    if name == "int8" and not extreme:
+        blocks[:, 0:2] = (-np.abs(half(blocks, 0))).astype(np.float16).view(np.uint8)
+        blocks[:, 2:4] = np.abs(half(blocks, 2)).astype(np.float16).view(np.uint8)
     return blocks.reshape(rows, count // rows * size)

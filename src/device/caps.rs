@@ -351,6 +351,7 @@ mod tests {
             subgroup_size: (8, 8),
             f16: true,
             cooperative: true,
+            byte_products: true,
             int64: true,
             f64: false,
             float_atomics: true,

@@ -210,8 +210,7 @@ pub fn matmul(a: Either<'_>, b: Either<'_>, activation: Option<Activation>, out:
     if x_k != k {
         let axes = match (w_first, is_vector) {
             (true, true) => "the last axis of a must be as long as the axis of b",
-            (true, false) => "the last axis of a must be as long as the last but one of b",
-            (false, _) => "the last axis of a must be as long as the last but one of b",
+            _ => "the last axis of a must be as long as the last but one of b",
         };
         let (first, second) = if w_first { (k, x_k) } else { (x_k, k) };
         return Err(fail(format!("{axes}, but {first} is not {second}")));

@@ -47,7 +47,7 @@ impl PyQuantTensor {
     /// The lengths of the axes, in elements.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, &self.0.shape())
+        PyTuple::new(py, self.0.shape())
     }
 
     /// The name of the format.
@@ -142,7 +142,7 @@ impl PyQuantTensor {
             return Err(PyTypeError::new_err("iteration over quantised weights of one axis; dequantize() them first"));
         }
         let rows = (0..self.0.shape()[0])
-            .map(|at| Ok(Py::new(py, Self(self.0.index(&[Index::At(at as isize)])?))?))
+            .map(|at| Py::new(py, Self(self.0.index(&[Index::At(at as isize)])?)))
             .collect::<PyResult<Vec<_>>>()?;
         Ok(PyList::new(py, rows)?.try_iter()?.into_any())
     }

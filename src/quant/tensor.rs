@@ -40,7 +40,7 @@ impl QuantTensor {
                 blocks.len()
             )));
         }
-        Ok(Self { format, blocks: blocks.reshape(&layout.shape)?, transposed: false }.aligned(operation)?)
+        Self { format, blocks: blocks.reshape(&layout.shape)?, transposed: false }.aligned(operation)
     }
 
     /// New weights with unspecified contents.

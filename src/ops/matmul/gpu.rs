@@ -522,10 +522,8 @@ impl Way {
         let cooperative = caps.cooperative && caps.subgroups && halves && smallest == largest;
         let with_matrices =
             |(subgroups, blocks, step)| Self::Cooperative { subgroups, subgroup: smallest, blocks, step };
-        if columns <= NARROW {
-            if cooperative && columns > 8 && with_matrices(NARROW_MATRICES).fits(caps) {
-                return with_matrices(NARROW_MATRICES);
-            }
+        if (9..=NARROW).contains(&columns) && cooperative && with_matrices(NARROW_MATRICES).fits(caps) {
+            return with_matrices(NARROW_MATRICES);
         }
         if columns <= NARROW && !quantised {
             let large = if product.rows >= product.columns { &product.a } else { &product.b };

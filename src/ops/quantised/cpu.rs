@@ -1,6 +1,7 @@
 //! Quantised weights on the CPU: blocks are coded by all threads, a piece that fits the nearest cache at a time.
 //! Products with a few vectors are the business of [`product`]; for those with matrices, rows are decoded before.
 #![expect(unsafe_code, reason = "element types are known at run time only, so operands are pointers")]
+#![expect(clippy::cast_ptr_alignment, reason = "tensors of words begin at words")]
 
 use std::slice;
 

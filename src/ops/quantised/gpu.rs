@@ -73,25 +73,14 @@ pub(super) fn decode_rows(name: &'static str, w: &QuantTensor, ids: Option<&Tens
         let count = block_step.min(blocks - first);
         let within = count * of_block;
         let steps = |row: usize| (room - within).checked_div(row).map_or(usize::MAX, |more| more + 1);
-        match ids {
-            // A row for each row.
-            None => {
-                let step = steps(result).min(steps(stored)).min(rows);
-                for row in (0..rows).step_by(step) {
-                    let count_rows = step.min(rows - row);
-                    decoder.dispatch((row, count_rows), (row, count_rows), (first, count))?;
-                }
-            }
-            // Each launch takes the rows that lie in its part of the table.
-            Some(_) => {
-                let step = steps(result).min(room / 4).min(rows);
-                let table_step = steps(stored).min(length);
-                for row in (0..rows).step_by(step) {
-                    for low in (0..length).step_by(table_step) {
-                        let bound = (low, table_step.min(length - low));
-                        decoder.dispatch((row, step.min(rows - row)), bound, (first, count))?;
-                    }
-                }
+        // Without indices there is a row for each row; else each launch takes the rows that lie in its part of the table.
+        let step = if ids.is_none() { steps(result).min(steps(stored)) } else { steps(result).min(room / 4) }.min(rows);
+        let table_step = if ids.is_none() { length } else { steps(stored).min(length) };
+        for row in (0..rows).step_by(step) {
+            let taken = (row, step.min(rows - row));
+            for low in (0..length).step_by(table_step) {
+                let bound = if ids.is_none() { taken } else { (low, table_step.min(length - low)) };
+                decoder.dispatch(taken, bound, (first, count))?;
             }
         }
     }
@@ -344,13 +333,13 @@ impl Product<'_> {
 
     /// How many groups of invocations share rows, so that a matrix of few rows keeps the whole GPU busy.
     fn splits(&self, vectors: usize, rows: usize, columns: usize) -> usize {
-        let groups = rows.div_ceil(ROWS) * vectors.div_ceil(self.together(vectors));
+        let groups = rows.div_ceil(ROWS) * vectors.div_ceil(Self::together(vectors));
         let wanted = (1_usize << 16).div_ceil(groups * self.lanes(columns, 1).per_row());
         wanted.min(columns / 2048).max(1)
     }
 
     /// How many vectors are multiplied at once.
-    fn together(&self, vectors: usize) -> usize {
+    fn together(vectors: usize) -> usize {
         vectors.next_power_of_two().min(TOGETHER)
     }
 
@@ -420,7 +409,7 @@ impl Product<'_> {
             && rows.is_multiple_of(4)
             && [out.offset, target.split, target.steps[0]].iter().all(|value| value % 4 == 0);
         let lanes = self.lanes(columns, splits);
-        let together = self.together(vectors);
+        let together = Self::together(vectors);
         let variant = Variant {
             format: w.format(),
             x: x.dtype(),
