@@ -31,6 +31,8 @@ alias Accumulator = vec4<f32>;
 //! import {WEIGHTS} as w
 //! import {X} as x
 //! import {X_ACCESS} as x
+// packed_sixteen, scaling_of_sixteen
+//! import {SIXTEENS}
 // const UNIT: u32, and weights_at, vector_at, times, others
 //! import {PRODUCTS}
 //! import {OUT} as out
@@ -41,7 +43,7 @@ alias Accumulator = vec4<f32>;
 @group(0) @binding(0) var<storage, read> w_data: array<u32>;
 @group(0) @binding(1) var<storage, read> x_data: array<x_Stored>;
 @group(0) @binding(2) var<storage, read> digits: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> out_data: array<out_Stored>;
+@group(0) @binding(4) var<storage, read_write> out_data: array<out_Stored>;
 
 override WORKGROUP: u32 = 64u;
 // The numbers that the slots VECTORS and STEPS say. A span of the columns is as many steps of UNIT elements.

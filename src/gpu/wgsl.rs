@@ -127,6 +127,7 @@ pub const MODULES: &[(&str, &str)] = modules![
     "quant/by_floats",
     "quant/every_row",
     "quant/named_rows",
+    "quant/sixteens",
     "tiles/params",
     "tiles/band",
     "tiles/quads",

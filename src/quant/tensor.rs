@@ -54,8 +54,8 @@ impl QuantTensor {
     fn aligned(self, operation: &str) -> Result<Self> {
         let Device::Gpu(_) = self.device() else { return Ok(self) };
         let layout = self.blocks.layout();
-        // Formats whose blocks are whole words, or halves of such, read them so.
-        let step = 1 << self.format.bytes.trailing_zeros().min(2);
+        // Formats whose blocks are whole groups of words, words or halves of them, read them so.
+        let step = 1 << self.format.bytes.trailing_zeros().min(4);
         let outer = &layout.strides[..layout.ndim() - 1];
         if layout.offset % step == 0 && outer.iter().all(|stride| stride % step == 0) {
             return Ok(self);

@@ -18,11 +18,11 @@ struct Vector {
 }
 
 fn weights_at(block: u32, part: u32) -> Weights {
-    let low = vec4<u32>(packed_eight(block, part), packed_eight(block, part + 1u));
-    let high = vec4<u32>(packed_eight(block, part + 2u), packed_eight(block, part + 3u));
-    let first = scaling(block, part);
+    let low = packed_sixteen(block, part);
+    let high = packed_sixteen(block, part + 2u);
+    let first = scaling_of_sixteen(block, part);
     if (GROUP == 32u) { return Weights(low, high, vec4<f32>(first, first)); }
-    return Weights(low, high, vec4<f32>(first, scaling(block, part + 2u)));
+    return Weights(low, high, vec4<f32>(first, scaling_of_sixteen(block, part + 2u)));
 }
 fn vector_at(vector: u32, place: u32) -> Vector {
     // Of a digit, all first halves lie before all second ones.

@@ -125,12 +125,15 @@ const IQ4_TABLE: vec4<u32> = vec4<u32>(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x
 // The upper two bits of the bytes of scales 0..3 are those of scales 4..7, and so with minima.
 fn scaling_of_group(block: u32, group: u32) -> vec2<f32> {
     let at = block / 4u;
-    let first = two_words(at + 1u);
-    let third = this_data[at + 3u];
+    return scaling_by_head(vec4<u32>(two_words(at), two_words(at + 2u)), group);
+}
+fn scaling_by_head(head: vec4<u32>, group: u32) -> vec2<f32> {
+    let first = head.yz;
+    let third = head.w;
     // Of all four groups at once, whose shifts are constants then.
     let lower = vec2<u32>(third, third >> 4u) & vec2<u32>(0x0f0f0f0fu);
     let second = lower | ((first >> vec2<u32>(2u)) & vec2<u32>(0x30303030u));
     let sizes = (select(first, second, group >= 4u) >> vec2<u32>((group & 3u) * 8u)) & vec2<u32>(0x3fu);
-    let halves = halves_of(this_data[at]);
+    let halves = halves_of(head.x);
     return vec2<f32>(halves.x * number(sizes.x, 0.0), -halves.y * number(sizes.y, 0.0));
 }

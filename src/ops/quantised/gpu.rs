@@ -446,6 +446,7 @@ impl Product<'_> {
                 Some(weights),
                 Some(input),
                 digits.map(|digits| Binding::window(digits, caps.alignment).0),
+                digits.and_then(|_| wide(w.format())).map(|_| weights),
                 Some(out.binding),
             ],
             params: bytemuck::bytes_of(&params),
@@ -459,6 +460,15 @@ impl Product<'_> {
 /// Whether products with weights of a format are computed in integers.
 fn by_digits(format: &Format, caps: &Caps) -> bool {
     caps.byte_products && format.wgsl.contains("fn packed_eight(")
+}
+
+/// What loads sixteen elements of a format at once, where blocks begin at multiples of 16 bytes.
+fn wide(format: &Format) -> Option<&'static str> {
+    match format.name {
+        "q4_k" => Some(include_str!("../../../shaders/quant/wide/q4_k.wgsl")),
+        "q5_k" => Some(include_str!("../../../shaders/quant/wide/q5_k.wgsl")),
+        _ => None,
+    }
 }
 
 /// Whether four neighbours of every vector are one load.
@@ -525,6 +535,12 @@ impl Variant {
 
     fn spec(&self) -> Spec {
         let steps = if self.by_digits { 1 } else { STEPS };
+        let wide = wide(self.format).filter(|_| self.by_digits);
+        let sixteens = match wide {
+            Some(text) => Slot::Text(text.into()),
+            None if self.by_digits => Slot::module("quant/sixteens"),
+            None => Slot::Text(String::new()),
+        };
         let mut constants = vec![("VECTORS", f64::from(self.vectors)), ("STEPS", steps as f64)];
         constants.extend(self.lanes.constants());
         Spec {
@@ -534,6 +550,7 @@ impl Variant {
                 ("WEIGHTS", Slot::Text(decoding(self.format, ""))),
                 ("X", Slot::module(dtype_module(self.x))),
                 ("X_ACCESS", vectors_access(self.x_quads)),
+                ("SIXTEENS", sixteens),
                 ("PRODUCTS", Slot::module(if self.by_digits { "quant/by_digits" } else { "quant/by_floats" })),
                 ("OUT", Slot::module(dtype_module(self.out))),
                 ("OUT_ACCESS", Slot::module(vector_store_module(self.out_quads, self.out.size()))),
@@ -543,7 +560,7 @@ impl Variant {
                 ("STEPS", Slot::Text(steps.to_string())),
             ],
             constants,
-            inputs: vec![true, true, self.by_digits],
+            inputs: vec![true, true, self.by_digits, wide.is_some()],
             params: Params::LAYOUT,
         }
     }
