@@ -30,7 +30,7 @@ use crate::tensor::Tensor;
 /// >>> w = gk.quantize(np.ones((2, 32), np.float32), "q8_0", device="cpu")
 /// >>> w.shape, w.dtype, w.nbytes
 /// ((2, 32), 'q8_0', 68)
-/// >>> gk.matmul_vec(w, np.ones(32, np.float32)).numpy()
+/// >>> gk.matmul_vec(w, np.ones(32, np.float32)).numpy().round(2)
 /// array([32., 32.], dtype=float32)
 #[pyclass(frozen, module = "gpukern", name = "QuantTensor")]
 pub(super) struct PyQuantTensor(pub(super) QuantTensor);

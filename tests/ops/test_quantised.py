@@ -151,7 +151,7 @@ def test_rows_longer_than_a_binding(device, exact_cpu, name):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", ["q8_0", "q6_k", "nf4"])
+@pytest.mark.parametrize("name", ["q6_k", "nf4"])
 def test_the_result_has_the_dtype_of_the_vector(device, exact_cpu, name, dtype):
     w, values = weights(name, 50, 512, device)
     x = gk.asarray(normal((3, 512)), dtype, device=device)
@@ -200,9 +200,9 @@ def test_leading_axes_broadcast(device, exact_cpu):
 
 
 @formats
-def test_what_is_not_finite_or_uneven(device, name):
+def test_what_is_not_finite_or_uneven(any_device, name):
     """Infinities, NaN, and numbers far larger or smaller than their neighbours come out as in float32."""
-    w, values = weights(name, 40, 512, device)
+    w, values = weights(name, 40, 512, any_device)
     x = normal((6, 512))
     x[0, 5] = np.inf
     x[1, 100] = np.nan
@@ -220,32 +220,33 @@ def test_what_is_not_finite_or_uneven(device, name):
     assert np.isnan(got[0][zero]).all()
     for i in (2, 3, 4, 5):
         magnitude = np.abs(x[i].astype(np.float64)) @ np.abs(values.T)
-        # What is smaller than any normal float may become zero.
-        rounding = 0.01 * np.linalg.norm(want[i]) if is_cpu(device) else 2e-6 * magnitude + 512 * 2.0**-126
+        # What is smaller than any normal float may become zero, before it is multiplied and after.
+        lost = 2.0**-126 * (np.abs(values).sum(1) + 512)
+        rounding = 0.01 * np.linalg.norm(want[i]) if is_cpu(any_device) else 2e-6 * magnitude + lost
         assert (np.abs(got[i] - want[i]) <= rounding).all()
 
 
 @pytest.mark.parametrize("activation", ["relu", "squared_relu", "silu", "gelu", "gelu_tanh", "sigmoid", "tanh"])
-def test_activations(device, activation):
-    w, _ = weights("q5_0", 45, 256, device)
+def test_activations(any_device, activation):
+    w, _ = weights("q5_0", 45, 256, any_device)
     dense = w.dequantize()
-    x = gk.asarray(normal((3, 256)), device=device)
+    x = gk.asarray(normal((3, 256)), device=any_device)
     function = {"gelu_tanh": lambda y: gk.gelu(y, approximate="tanh")}.get(activation) or getattr(gk, activation)
     for product, a, b in [
         (gk.matmul_vec, w, x),
         (gk.matmul, x, w.T),
         (gk.matmul_vec, dense, x),
         (gk.matmul, x, dense.T),
-        (gk.matmul_vec, w, gk.asarray(normal((40, 256)), device=device)),
+        (gk.matmul_vec, w, gk.asarray(normal((40, 256)), device=any_device)),
         (
             gk.matmul_vec,
-            gk.from_blocks(random_blocks("q8_0", 2, 1 << 16), "q8_0", (2, 1 << 16), device=device),
-            gk.ones(1 << 16, device=device),
+            gk.from_blocks(random_blocks("q8_0", 2, 1 << 16), "q8_0", (2, 1 << 16), device=any_device),
+            gk.ones(1 << 16, device=any_device),
         ),
     ]:
         want = function(product(a, b)).numpy()
         np.testing.assert_allclose(product(a, b, activation=activation).numpy(), want, rtol=1e-5, atol=1e-6)
-        out = gk.zeros(want.shape, device=device)
+        out = gk.zeros(want.shape, device=any_device)
         product(a, b, activation=activation, out=out)
         np.testing.assert_allclose(out.numpy(), want, rtol=1e-5, atol=1e-6)
 
