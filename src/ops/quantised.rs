@@ -53,8 +53,13 @@ pub fn quantize(x: &Tensor, format: &'static Format) -> Result<QuantTensor> {
         return quantize(&host, format)?.to(x.device());
     };
     let weights = QuantTensor::empty(NAME, x.device(), format, x.shape())?;
-    cpu::quantize(*device, &contiguous(x)?, &weights);
-    Ok(weights)
+    match cpu::quantize(*device, &contiguous(x)?, &weights) {
+        None => Ok(weights),
+        Some(largest) => Err(Error::Argument(format!(
+            "{NAME}: the array holds {largest:e}, which {} cannot: its scales are float16; divide the array first",
+            format.name
+        ))),
+    }
 }
 
 /// The numbers that weights stand for.

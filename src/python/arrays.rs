@@ -19,6 +19,7 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 use smallvec::SmallVec;
 
 use super::errors;
+use super::quant::weights;
 use super::tensor::PyTensor;
 use crate::cpu::memory::HostBuffer;
 use crate::device::Device;
@@ -227,6 +228,14 @@ pub(super) fn as_array<'py>(
     name: &str,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = obj.py();
+    if let Some(weights) = weights(obj) {
+        return Err(Error::DType(format!(
+            "{operation}: {name} is quantised ({}); that are only w of matmul_vec, an operand of matmul and the table of \
+             embedding: dequantize() it first",
+            weights.format().name
+        ))
+        .into());
+    }
     if obj.is_none() || obj.is_instance_of::<PyString>() || obj.is_instance_of::<PyBytes>() {
         return Err(Error::DType(format!(
             "{operation}: {name} is a {}, and no number, array or tensor",

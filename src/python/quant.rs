@@ -12,7 +12,7 @@ use super::device::{PyDevice, device_argument, device_for_new, named_device};
 use super::enter;
 use super::ops::matmul::call_quantised;
 use super::tensor::{PyTensor, shape_argument, subscript};
-use crate::dtype::DType;
+use crate::dtype::{DType, Kind};
 use crate::error::Error;
 use crate::ops::quantised;
 use crate::quant::{Format, QuantTensor};
@@ -34,6 +34,14 @@ use crate::tensor::Tensor;
 /// array([32., 32.], dtype=float32)
 #[pyclass(frozen, module = "gpukern", name = "QuantTensor")]
 pub(super) struct PyQuantTensor(pub(super) QuantTensor);
+
+impl PyQuantTensor {
+    fn no_arithmetic(&self, name: &str) -> PyErr {
+        let format = self.0.format().name;
+        Error::DType(format!("{name}: {format} weights have no arithmetic but products; dequantize() them first"))
+            .into()
+    }
+}
 
 #[pymethods]
 impl PyQuantTensor {
@@ -119,7 +127,13 @@ impl PyQuantTensor {
     /// array([-1.   , -0.875, -0.875], dtype=float32)
     #[pyo3(signature = (dtype = None), text_signature = "($self, dtype='float32')")]
     fn dequantize(&self, py: Python<'_>, dtype: Option<&Bound<'_, PyAny>>) -> PyResult<PyTensor> {
-        let dtype = dtype.map_or(Ok(DType::Float32), |dtype| dtype_argument(dtype, "dequantize"))?;
+        let dtype = match dtype {
+            None => DType::Float32,
+            Some(dtype) => dtype_argument(dtype, "dequantize")
+                .ok()
+                .filter(|dtype| dtype.kind() == Kind::Float)
+                .ok_or_else(|| unfit("dequantize", "dtype", dtype, "float32, float16 or bfloat16"))?,
+        };
         enter(py, || quantised::dequantize(&self.0, dtype).map(PyTensor))
     }
 
@@ -130,7 +144,62 @@ impl PyQuantTensor {
     }
 
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if key.is_instance_of::<PyList>() || key.cast::<PyUntypedArray>().is_ok_and(|array| !array.shape().is_empty()) {
+            return Err(Error::DType(
+                "indexing: quantised weights take integers and slices; for rows by a list of indices use embedding()"
+                    .into(),
+            )
+            .into());
+        }
         Ok(Self(self.0.index(&subscript(key)?)?))
+    }
+
+    fn __setitem__(&self, _key: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("assignment"))
+    }
+
+    fn __add__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("add"))
+    }
+
+    fn __radd__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("add"))
+    }
+
+    fn __sub__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("subtract"))
+    }
+
+    fn __rsub__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("subtract"))
+    }
+
+    fn __mul__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("multiply"))
+    }
+
+    fn __rmul__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("multiply"))
+    }
+
+    fn __truediv__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("divide"))
+    }
+
+    fn __rtruediv__(&self, _other: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(self.no_arithmetic("divide"))
+    }
+
+    fn __neg__(&self) -> PyResult<()> {
+        Err(self.no_arithmetic("negative"))
+    }
+
+    fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
+        enter(py, || self.0.copied().map(Self))
+    }
+
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Self> {
+        self.__copy__(py)
     }
 
     fn __len__(&self) -> usize {
@@ -186,10 +255,17 @@ pub(super) fn weights<'a>(obj: Any<'a, '_>) -> Option<&'a QuantTensor> {
 
 /// A format by its name.
 fn format_argument(obj: Any<'_, '_>, operation: &str) -> PyResult<&'static Format> {
-    let name = obj.extract::<String>().ok();
-    name.and_then(|name| Format::find(&name.to_ascii_lowercase())).ok_or_else(|| {
+    // Types of the package gguf have a name.
+    let named = || obj.getattr(intern!(obj.py(), "name"))?.extract::<String>();
+    let name = obj.extract::<String>().or_else(|_| named()).unwrap_or_default().to_ascii_lowercase();
+    Format::find(&name).ok_or_else(|| {
         let names: Vec<&str> = Format::ALL.iter().map(|format| format.name).collect();
-        unfit(operation, "format", obj, &format!("one of {}", names.join(", ")))
+        // What files are called by is a mixture of formats.
+        let mixture = ["_s", "_m", "_l", "_xl"].iter().find_map(|size| Format::find(name.strip_suffix(size)?));
+        let hint = mixture.map_or_else(String::new, |format| {
+            format!("; files called so have tensors of several formats, most of them {}", format.name)
+        });
+        unfit(operation, "format", obj, &format!("one of {}{hint}", names.join(", ")))
     })
 }
 

@@ -129,6 +129,11 @@ impl QuantTensor {
         Self { blocks: self.blocks.to(device)?, ..self.clone() }.aligned("to")
     }
 
+    /// The same weights in memory of their own.
+    pub fn copied(&self) -> Result<Self> {
+        Ok(Self { blocks: crate::ops::copy(&self.blocks)?, ..self.clone() })
+    }
+
     /// The last two axes in the other order, as a view.
     pub fn transposed(&self, operation: &str) -> Result<Self> {
         if self.blocks.shape().len() < 2 {
@@ -202,10 +207,11 @@ fn blocks_layout(operation: &str, format: &Format, shape: &[usize]) -> Result<La
     if !length.is_multiple_of(format.elements) {
         return Err(Error::Shape(format!(
             "{operation}: {} has blocks of {} elements along the last axis, and {length} is not a multiple of that; \
-             the shape is {}",
+             the shape is {}; fill that axis up with zeros{}",
             format.name,
             format.elements,
-            show(shape)
+            show(shape),
+            if format.elements > 32 && length.is_multiple_of(32) { ", or take a format with blocks of 32" } else { "" }
         )));
     }
     // What the weights themselves may have.

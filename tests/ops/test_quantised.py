@@ -1,11 +1,13 @@
 """QuantTensor: quantize, from_blocks, dequantize, and matmul_vec, matmul, embedding on quantised weights."""
 
+import copy
 import gc
 import mmap
 
 import ml_dtypes
 import numpy as np
 import pytest
+from gguf.constants import GGMLQuantizationType
 
 import gpukern as gk
 from conftest import elsewhere
@@ -447,6 +449,27 @@ def test_what_is_said_of_it():
     assert (w.ndim, w.size, w.T.shape, w.mT.shape) == (2, 1024, (256, 4), (256, 4))
     assert w.T.T.shape == w.shape
     assert gk.quantize(np.zeros(32, np.float32), "Q8_0", device="cpu").dtype == "q8_0"
+    assert gk.quantize(np.zeros(256, np.float32), GGMLQuantizationType.Q5_K, device="cpu").dtype == "q5_k"
+
+
+def test_copies(any_device):
+    w, values = weights("q4_0", 4, 64, any_device)
+    for twin in (copy.copy(w[1:]), copy.deepcopy(w[1:])):
+        assert (twin.shape, twin.dtype, twin.device) == ((3, 64), "q4_0", any_device)
+        np.testing.assert_array_equal(twin.dequantize().numpy(), values[1:])
+
+
+@formats
+def test_large_numbers(name):
+    """Either they are held, or it is said that they are not."""
+    for largest in (6e4, 1e6, 1e30):
+        values = np.linspace(-largest, largest, 512, dtype=np.float32)
+        try:
+            decoded = gk.quantize(values, name, device="cpu").dequantize().numpy()
+        except gk.ArgumentError as error:
+            assert largest > 65504, str(error)
+        else:
+            assert np.abs(decoded - values).max() < 0.6 * largest
 
 
 def mistakes():
@@ -533,9 +556,33 @@ def mistakes():
             "embedding: index 4 is out of range",
         ),
         "a transposed table": (lambda: gk.embedding(w.T, [0]), gk.ShapeError, "is not transposed"),
-        "an operation that takes none": (lambda: gk.add(w, 1), gk.DTypeError, "dequantize() makes a tensor"),
+        "an operation that takes none": (lambda: gk.add(w, 1), gk.DTypeError, "add: x1 is quantised (q4_k)"),
+        "operands in the wrong order": (
+            lambda: gk.matmul_vec(x, w),
+            gk.DTypeError,
+            "x is quantised (q4_k); that are only w",
+        ),
+        "arithmetic": (lambda: w + 1, gk.DTypeError, "add: q4_k weights have no arithmetic but products; dequantize()"),
+        "arithmetic with an array": (lambda: x * w, gk.DTypeError, "multiply: q4_k weights have no arithmetic"),
+        "a negative": (lambda: -w, gk.DTypeError, "negative: q4_k weights"),
+        "an assignment": (lambda: w.__setitem__(0, 1), gk.DTypeError, "assignment: q4_k weights"),
+        "a list of rows": (lambda: w[[0, 1]], gk.DTypeError, "for rows by a list of indices use embedding()"),
+        "a mixture": (
+            lambda: gk.quantize(x, "Q4_K_M"),
+            gk.ArgumentError,
+            "have tensors of several formats, most of them q4_k",
+        ),
+        "too large a number": (
+            lambda: gk.quantize(1e6 * x, "q4_0"),
+            gk.ArgumentError,
+            "the array holds 1e6, which q4_0 cannot",
+        ),
         "NumPy": (lambda: np.asarray(w), TypeError, "dequantize() makes a tensor"),
-        "integers of it": (lambda: w.dequantize("int32"), gk.DTypeError, "weights become floats"),
+        "integers of it": (
+            lambda: w.dequantize("int32"),
+            gk.ArgumentError,
+            "dtype='int32' must be float32, float16 or bfloat16",
+        ),
         "an out of another dtype": (
             lambda: gk.matmul_vec(w, x, out=gk.zeros(4, "float16", device="cpu")),
             gk.DTypeError,

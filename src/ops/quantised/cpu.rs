@@ -4,6 +4,9 @@
 #![expect(clippy::cast_ptr_alignment, reason = "tensors of words begin at words")]
 
 use std::slice;
+use std::sync::{Mutex, PoisonError};
+
+use half::f16;
 
 use crate::cpu::CpuDevice;
 use crate::cpu::convert::{self, BLOCK, Block};
@@ -23,12 +26,14 @@ const VECTORS: usize = 16;
 /// About so many elements are decoded at a time for products with matrices.
 const DECODED: usize = 1 << 21;
 
-/// Writes the blocks that come close to `x`, floats without gaps, to new weights of its shape.
-pub(super) fn quantize(device: CpuDevice, x: &Tensor, w: &QuantTensor) {
+/// Writes the blocks that come close to `x`, floats without gaps, to new weights of its shape. What comes back is a
+/// finite number that is too large for them, if there is one.
+pub(super) fn quantize(device: CpuDevice, x: &Tensor, w: &QuantTensor) -> Option<f32> {
     let (from, to) = (x.view(), w.blocks().view_mut());
     let (dtype, format) = (x.dtype(), w.format());
     let length = x.shape().last().copied().unwrap_or_default();
     let pieces = Pieces { format, length, rows: x.len().checked_div(length).unwrap_or_default() };
+    let too_large = Mutex::new(None);
     // SAFETY: each task writes blocks of its own.
     let shared = unsafe { Shared::new((from.start(), to.start())) };
     pieces.each(device, |at, element, count| {
@@ -40,9 +45,22 @@ pub(super) fn quantize(device: CpuDevice, x: &Tensor, w: &QuantTensor) {
             let from = from.add(first * dtype.size());
             convert::load::<f32>(device.level(), dtype, from, dtype.size() as isize, numbers, count);
             let blocks = slice::from_raw_parts_mut(to.add(format.bytes_of(first)), format.bytes_of(count));
-            format.encode(device.level(), slice::from_raw_parts(numbers, count), blocks);
+            let numbers = slice::from_raw_parts(numbers, count);
+            format.encode(device.level(), numbers, blocks);
+            // What float16 can scale needs no second look.
+            let largest = numbers.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            if largest > f16::MAX.to_f32_const() && numbers.iter().all(|x| x.is_finite()) {
+                let mut decoded = Block::new();
+                let decoded = slice::from_raw_parts_mut(decoded.as_mut_ptr::<f32>(), count);
+                format.decode(device.level(), blocks, decoded);
+                let reached = decoded.iter().fold(0.0_f32, |reached, x| reached.max(x.abs()));
+                if !(0.5 * largest..=2.0 * largest).contains(&reached) || decoded.iter().any(|x| x.is_nan()) {
+                    *too_large.lock().unwrap_or_else(PoisonError::into_inner) = Some(largest);
+                }
+            }
         }
     });
+    too_large.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes the rows of a matrix of weights, or those that indices name, to `out[rows, length]`, which has no gaps.
