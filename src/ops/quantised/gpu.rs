@@ -201,9 +201,18 @@ pub(super) fn multiply(
     let x = if x.layout().strides[1] == 1 { x.clone() } else { compact(x, name)? };
     let matrices = context.caps().cooperative && x.dtype() == DType::Float16;
     let most = if matrices { FEW_VECTORS } else { VECTORS };
-    if w.is_transposed() || x.shape()[0] > most {
-        let (stored, along) = if w.is_transposed() { (w.transposed(name)?, false) } else { (w.clone(), true) };
-        multiply_quantised(name, &x, &stored, along, out)?;
+    if w.is_transposed() {
+        // Whole blocks of columns are computed together, which lie close in rows alone.
+        let in_rows = out.layout().strides[1] == 1;
+        let target = if in_rows { out.clone() } else { Tensor::empty(out.device(), out.shape(), out.dtype(), name)? };
+        multiply_quantised(name, &x, &w.transposed(name)?, false, &target)?;
+        if !in_rows {
+            assign(out, (&target).into())?;
+        }
+        return Ok(false);
+    }
+    if x.shape()[0] > most {
+        multiply_quantised(name, &x, w, true, out)?;
         return Ok(false);
     }
     Product { name, context: &context, w, x: &x, activation }.launch(out)
