@@ -105,6 +105,6 @@ mod tests {
         let whole = fit([3, 5, 7, 9], &[a, b], 16);
         assert_eq!(whole, [3, 1, 1, 1]);
         // Where the longer axis cannot be cut, the other one is.
-        assert_eq!(fit_units([100, 512], [1, 256], &[([512, 1], 4)], 4096), [2, 256]);
+        assert_eq!(fit_units([100, 512], [1, 256], &[([1, 100], 4)], 102_100), [16, 256]);
     }
 }
