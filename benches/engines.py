@@ -395,26 +395,19 @@ class Torch(Engine):
         }
 
     def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:
-        if operation in ("blocks q8_0", "blocks q4_0") and self.place == "cpu":
-            return self.blocks(operation.removeprefix("blocks "), *arrays)
+        if operation == "blocks q8_0" and self.place == "cpu":
+            return self.blocks(*arrays)
         return super().call(operation, arrays, out)
 
-    def blocks(self, name: str, blocks: Array, x: Array) -> Call:
-        """Multiply weights of 8 bits with a scale for each row, or of 4 bits with one for each 32, in bfloat16."""
-        torch, columns = self.torch, x.size
-        wide = gk.from_blocks(blocks, name, (len(blocks), columns), device="cpu").dequantize().numpy()
+    def blocks(self, blocks: Array, x: Array) -> Call:
+        """Multiply weights of 8 bits with a scale for each row, in bfloat16."""
+        torch = self.torch
+        wide = gk.from_blocks(blocks, "q8_0", (len(blocks), x.size), device="cpu").dequantize().numpy()
         vector = torch.from_numpy(x)[None].to(torch.bfloat16)
-        if name == "q8_0":
-            scales = np.abs(wide).max(1, keepdims=True) / 127
-            packed = torch.from_numpy(np.round(wide / scales).astype(np.int8))
-            own = torch.from_numpy(scales[:, 0]).to(torch.bfloat16)
-            return lambda: torch._weight_int8pack_mm(vector, packed, own)[0]
-        groups = wide.reshape(len(wide), -1, 32)
-        scales = np.abs(groups).max(2) / 8
-        q = np.clip(np.round(groups / scales[..., None]) + 8, 0, 15).astype(np.int32).reshape(wide.shape)
-        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(torch.from_numpy(q), 1)
-        own = torch.from_numpy(np.stack([scales.T, np.zeros_like(scales.T)], 2)).to(torch.bfloat16).contiguous()
-        return lambda: torch.ops.aten._weight_int4pack_mm_for_cpu(vector, packed, 32, own)[0]
+        scales = np.abs(wide).max(1, keepdims=True) / 127
+        packed = torch.from_numpy(np.round(wide / scales).astype(np.int8))
+        own = torch.from_numpy(scales[:, 0]).to(torch.bfloat16)
+        return lambda: torch._weight_int8pack_mm(vector, packed, own)[0]
 
     def attend(self, q: Any, k: Any, v: Any, **arguments: bool) -> Any:
         grouped = q.shape[1] != k.shape[1]
