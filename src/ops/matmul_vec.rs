@@ -25,28 +25,7 @@ const NAME: &str = "matmul_vec";
 /// `w @ x` for a matrix, or a stack of them, and a vector, or a stack of them.
 pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor> {
     w.device().check_same(x.device(), NAME, ["w", "x"])?;
-    let (&[.., n, k], &[.., x_k]) = (w.shape(), x.shape()) else {
-        return Err(Error::Shape(format!(
-            "{NAME}: w needs two axes or more and x one or more; w has shape {} and x {}",
-            show(w.shape()),
-            show(x.shape())
-        )));
-    };
-    if k != x_k {
-        return Err(Error::Shape(format!(
-            "{NAME}: w has shape {} and x {}; their last axes must be equal, but {k} is not {x_k}",
-            show(w.shape()),
-            show(x.shape())
-        )));
-    }
-    let (w_lead, x_lead) = (&w.shape()[..w.shape().len() - 2], &x.shape()[..x.shape().len() - 1]);
-    let lead = broadcast_shapes(w_lead, x_lead, NAME, ["w", "x"]).map_err(|_| {
-        Error::Shape(format!(
-            "{NAME}: w has shape {} and x {}; the axes before the last two of w and the last one of x do not broadcast",
-            show(w.shape()),
-            show(x.shape())
-        ))
-    })?;
+    let Axes { lead, n, k } = Axes::of(w.shape(), x.shape())?;
     let dtype = w.dtype().promote(x.dtype(), NAME)?;
     let extended = |tail: &[usize]| lead.iter().chain(tail).copied().collect::<Shape>();
     let shape = extended(&[n]);
@@ -70,6 +49,28 @@ pub fn matmul_vec(w: &Tensor, x: &Tensor, out: Option<&Tensor>) -> Result<Tensor
         multiply_vectors(NAME, &w, &x, &output.target, 1.0)?;
     }
     output.finish()
+}
+
+/// The axes of a product of `w[..., n, k]` and `x[..., k]`: the leading ones after broadcasting, and these two.
+pub(super) struct Axes {
+    pub(super) lead: Shape,
+    pub(super) n: usize,
+    pub(super) k: usize,
+}
+
+impl Axes {
+    pub(super) fn of(w: &[usize], x: &[usize]) -> Result<Self> {
+        let fail = |why: &str| Error::Shape(format!("{NAME}: w has shape {} and x {}; {why}", show(w), show(x)));
+        let (&[ref w_lead @ .., n, k], &[ref x_lead @ .., x_k]) = (w, x) else {
+            return Err(fail("w needs two axes or more and x one or more"));
+        };
+        if k != x_k {
+            return Err(fail(&format!("their last axes must be equal, but {k} is not {x_k}")));
+        }
+        let lead = broadcast_shapes(w_lead, x_lead, NAME, ["w", "x"])
+            .map_err(|_| fail("the axes before the last two of w and the last one of x do not broadcast"))?;
+        Ok(Self { lead, n, k })
+    }
 }
 
 /// Writes `scale` times the products of `w[..., n, k]` and `x[..., k]` to `out[..., n]`.

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::activation::Activation;
 use super::matmul::swapped;
+use super::matmul_vec::Axes;
+use super::take::{check_indices, words_of_indices};
 use super::{Output, assign, astype, contiguous};
 use crate::device::Device;
 use crate::device::select;
@@ -19,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::gpu::wgsl;
 use crate::profile;
 use crate::quant::{Format, QuantTensor};
-use crate::shape::{Layout, Shape, broadcast_shapes, show};
+use crate::shape::{Index, Layout, Shape, broadcast_shapes, show};
 use crate::tensor::Tensor;
 
 #[cfg(test)]
@@ -70,7 +72,7 @@ pub fn dequantize(w: &QuantTensor, dtype: DType) -> Result<Tensor> {
     }
     let shape = w.stored_shape();
     let out = Tensor::empty(w.device(), &shape, dtype, NAME)?;
-    decode_rows(NAME, &as_rows(w)?, None, &out)?;
+    decode_rows(NAME, &as_matrix(w, shape.len() - 1)?, None, &out)?;
     Ok(if w.is_transposed() { swapped(&out) } else { out })
 }
 
@@ -86,52 +88,30 @@ pub fn embedding(table: &QuantTensor, ids: &Tensor, out: Option<&Tensor>) -> Res
             show(&shape)
         )));
     }
-    if ids.dtype().kind() != Kind::Int {
-        return Err(Error::DType(format!("{NAME}: indices are integers, but their dtype is {}", ids.dtype())));
-    }
-    if shape[0] == 0 && !ids.is_empty() {
-        return Err(Error::Bounds(format!(
-            "{NAME}: axis 0 of shape {} is empty, and there are {} indices",
-            show(&shape),
-            ids.len()
-        )));
-    }
+    check_indices(NAME, ids, &shape, 0)?;
     let result: Shape = ids.shape().iter().chain(&shape[1..]).copied().collect();
     let layout = Layout::contiguous(&result);
     let output = Output::new(NAME, table.device(), layout, DType::Float32, out, &[table.blocks(), ids], |_, _| false)?;
     if output.target.is_empty() {
         return output.finish();
     }
-    let dtype = if ids.dtype() == DType::UInt32 { DType::UInt32 } else { DType::Int32 };
-    let ids = contiguous(&astype(ids, dtype, false)?)?.reshape(&[ids.len()])?;
+    let (ids, entries) = (words_of_indices(ids)?, as_matrix(table, 1)?);
     let target = &output.target;
     if target.layout().is_contiguous() && target.layout().offset % 4 == 0 {
-        decode_rows(NAME, &entries(table)?, Some(&ids), target)?;
+        decode_rows(NAME, &entries, Some(&ids), target)?;
     } else {
         let result = Tensor::empty(target.device(), &result, DType::Float32, NAME)?;
-        decode_rows(NAME, &entries(table)?, Some(&ids), &result)?;
+        decode_rows(NAME, &entries, Some(&ids), &result)?;
         assign(target, (&result).into())?;
     }
     output.finish()
 }
 
-/// Weights as a matrix of all their rows.
-fn as_rows(w: &QuantTensor) -> Result<QuantTensor> {
-    let shape = w.stored_shape();
-    let (&length, rows) = shape.split_last().expect("weights have an axis");
-    let bytes = w.blocks().shape().last().copied().unwrap_or_default();
-    let count: usize = rows.iter().product();
-    let blocks = w.blocks().reshape(&[count, bytes])?;
-    QuantTensor::new("reshape", w.format(), &blocks, &[count, length])
-}
-
-/// Weights as a matrix of what the first axis counts.
-fn entries(w: &QuantTensor) -> Result<QuantTensor> {
-    let shape = w.stored_shape();
-    let (count, length) = (shape[0], shape[1..].iter().product());
-    let bytes = w.blocks().shape()[1..].iter().product();
-    let blocks = w.blocks().reshape(&[count, bytes])?;
-    QuantTensor::new("reshape", w.format(), &blocks, &[count, length])
+/// Weights as a matrix: its rows are what so many of the first axes count.
+fn as_matrix(w: &QuantTensor, axes: usize) -> Result<QuantTensor> {
+    let merged = |shape: &[usize]| [shape[..axes].iter().product(), shape[axes..].iter().product()];
+    let blocks = w.blocks().reshape(&merged(w.blocks().shape()))?;
+    QuantTensor::new("reshape", w.format(), &blocks, &merged(&w.stored_shape()))
 }
 
 /// Writes the rows of a matrix of weights, or those that indices name, to a tensor that has no gaps.
@@ -154,28 +134,7 @@ fn decode_rows(name: &'static str, w: &QuantTensor, ids: Option<&Tensor>, out: &
 pub fn matmul_vec(w: &QuantTensor, x: &Tensor, activation: Option<Activation>, out: Option<&Tensor>) -> Result<Tensor> {
     const NAME: &str = "matmul_vec";
     w.device().check_same(x.device(), NAME, ["w", "x"])?;
-    let w_shape = w.shape();
-    let (&[ref w_lead @ .., n, k], &[ref x_lead @ .., x_k]) = (&w_shape[..], x.shape()) else {
-        return Err(Error::Shape(format!(
-            "{NAME}: w needs two axes or more and x one or more; w has shape {} and x {}",
-            show(&w_shape),
-            show(x.shape())
-        )));
-    };
-    if k != x_k {
-        return Err(Error::Shape(format!(
-            "{NAME}: w has shape {} and x {}; their last axes must be equal, but {k} is not {x_k}",
-            show(&w_shape),
-            show(x.shape())
-        )));
-    }
-    let lead = broadcast_shapes(w_lead, x_lead, NAME, ["w", "x"]).map_err(|_| {
-        Error::Shape(format!(
-            "{NAME}: w has shape {} and x {}; the axes before the last two of w and the last one of x do not broadcast",
-            show(&w_shape),
-            show(x.shape())
-        ))
-    })?;
+    let Axes { lead, n, k } = Axes::of(&w.shape(), x.shape())?;
     let extended = |last: usize| lead.iter().copied().chain([last]).collect::<Shape>();
     let x = float(x)?;
     let output = result(NAME, w, &x, &extended(n), out)?;
@@ -286,39 +245,26 @@ fn multiply(
     let mut order: Shape = outer.iter().copied().chain((0..lead.len()).filter(|&axis| !changes(axis))).collect();
     order.push(lead.len());
     let [x, out_view] = [x, out].map(|tensor| tensor.with_layout(tensor.layout().permuted(&order)));
-    let matrices: Vec<usize> = outer.iter().map(|&axis| lead[axis]).collect();
-    let vectors: usize = lead.iter().product::<usize>() / matrices.iter().product::<usize>().max(1);
-    let mut index = vec![0; matrices.len()];
-    for _ in 0..matrices.iter().product() {
-        let at = |tensor: &Tensor| {
-            let mut layout = tensor.layout().clone();
-            for (at, stride) in index.iter().zip(&layout.strides) {
-                layout.offset += *at as isize * stride;
-            }
-            layout.shape.drain(..index.len());
-            layout.strides.drain(..index.len());
-            tensor.with_layout(layout)
-        };
-        let mut w_index = vec![0; w_lead.len()];
-        for (&axis, &at) in outer.iter().zip(&index) {
-            w_index[axis - missing] = at;
+    let matrices: usize = outer.iter().map(|&axis| lead[axis]).product();
+    let vectors = lead.iter().product::<usize>() / matrices;
+    for number in 0..matrices {
+        let (mut index, mut w_index) = (vec![Index::At(0); outer.len()], vec![Index::At(0); w_lead.len()]);
+        let mut rest = number;
+        for (at, &axis) in index.iter_mut().zip(&outer).rev() {
+            *at = Index::At((rest % lead[axis]) as isize);
+            w_index[axis - missing] = *at;
+            rest /= lead[axis];
         }
-        let target = at(&out_view);
-        // What cannot be seen as a matrix goes through one.
-        let whole = match target.layout().reshaped(&[vectors, n]) {
-            Some(layout) => target.with_layout(layout),
-            None => Tensor::empty(out.device(), &[vectors, n], out.dtype(), name)?,
-        };
-        multiply_matrix(name, &w.matrix(&w_index), &at(&x).reshape(&[vectors, k])?, &whole, activation)?;
-        if target.layout().reshaped(&[vectors, n]).is_none() {
-            assign(&target, (&whole.reshape(target.shape())?).into())?;
-        }
-        for (at, &length) in index.iter_mut().zip(&matrices).rev() {
-            *at += 1;
-            if *at < length {
-                break;
+        let (matrix, target) = (w.matrix(&w_index)?, out_view.index(&index)?);
+        let x = x.index(&index)?.reshape(&[vectors, k])?;
+        match target.layout().reshaped(&[vectors, n]) {
+            Some(layout) => multiply_matrix(name, &matrix, &x, &target.with_layout(layout), activation)?,
+            // What cannot be seen as a matrix goes through one.
+            None => {
+                let whole = Tensor::empty(out.device(), &[vectors, n], out.dtype(), name)?;
+                multiply_matrix(name, &matrix, &x, &whole, activation)?;
+                assign(&target, (&whole.reshape(target.shape())?).into())?;
             }
-            *at = 0;
         }
     }
     Ok(())

@@ -47,19 +47,9 @@ pub fn target(name: &str, shape: &[usize], axis: Option<isize>) -> Result<(Optio
 fn along(name: &'static str, x: &Tensor, indices: &Tensor, axis: usize, out: Option<&Tensor>) -> Result<Tensor> {
     let labels = if name == "embedding" { ["table", "ids"] } else { ["x", "indices"] };
     x.device().check_same(indices.device(), name, labels)?;
-    if indices.dtype().kind() != Kind::Int {
-        return Err(Error::DType(format!("{name}: indices are integers, but their dtype is {}", indices.dtype())));
-    }
-    let (before, after) = (&x.shape()[..axis], &x.shape()[axis + 1..]);
-    let length = x.shape()[axis];
+    check_indices(name, indices, x.shape(), axis)?;
+    let (before, length, after) = (&x.shape()[..axis], x.shape()[axis], &x.shape()[axis + 1..]);
     let shape: Shape = before.iter().chain(indices.shape()).chain(after).copied().collect();
-    if length == 0 && !indices.is_empty() {
-        return Err(Error::Bounds(format!(
-            "{name}: axis {axis} of shape {} is empty, and there are {} indices",
-            show(x.shape()),
-            indices.len()
-        )));
-    }
     let output =
         Output::new(name, x.device(), Layout::contiguous(&shape), x.dtype(), out, &[x, indices], |_, _| false)?;
     if output.target.is_empty() {
@@ -67,8 +57,7 @@ fn along(name: &'static str, x: &Tensor, indices: &Tensor, axis: usize, out: Opt
     }
     let (outer, inner) = (before.iter().product(), after.iter().product());
     let x = x.reshape(&[outer, length, inner])?;
-    let dtype = if indices.dtype() == DType::UInt32 { DType::UInt32 } else { DType::Int32 };
-    let indices = contiguous(&astype(indices, dtype, false)?)?.reshape(&[indices.len()])?;
+    let indices = words_of_indices(indices)?;
     // Results lie one after another, and go from there to where they are wanted.
     let dense = output.target.layout().is_contiguous();
     let result = if dense { output.target.clone() } else { Tensor::empty(x.device(), &shape, x.dtype(), name)? };
@@ -86,6 +75,27 @@ fn along(name: &'static str, x: &Tensor, indices: &Tensor, axis: usize, out: Opt
         assign(&output.target, (&result).into())?;
     }
     output.finish()
+}
+
+/// Checks that indices may name elements along an axis.
+pub(super) fn check_indices(name: &str, indices: &Tensor, shape: &[usize], axis: usize) -> Result<()> {
+    if indices.dtype().kind() != Kind::Int {
+        return Err(Error::DType(format!("{name}: indices are integers, but their dtype is {}", indices.dtype())));
+    }
+    if shape[axis] == 0 && !indices.is_empty() {
+        return Err(Error::Bounds(format!(
+            "{name}: axis {axis} of shape {} is empty, and there are {} indices",
+            show(shape),
+            indices.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Indices as kernels read them: int32 or uint32, one after another.
+pub(super) fn words_of_indices(indices: &Tensor) -> Result<Tensor> {
+    let dtype = if indices.dtype() == DType::UInt32 { DType::UInt32 } else { DType::Int32 };
+    contiguous(&astype(indices, dtype, false)?)?.reshape(&[indices.len()])
 }
 
 fn on_cpu(device: CpuDevice, x: &Tensor, indices: &Tensor, out: &Tensor) {

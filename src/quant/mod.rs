@@ -112,6 +112,12 @@ impl Format {
         self.form.part
     }
 
+    /// Whether its elements are integers of a byte and a scale, without loss.
+    #[must_use]
+    pub const fn has_bytes(&self) -> bool {
+        !self.form.fine
+    }
+
     /// Bytes of so many elements, which are whole blocks.
     #[must_use]
     pub const fn bytes_of(&self, elements: usize) -> usize {
@@ -275,6 +281,13 @@ mod tests {
         }
         assert_eq!(Format::find("q4"), None);
         assert_eq!(Format::of_gguf(0), None);
+    }
+
+    #[test]
+    fn bytes_are_given_in_shaders_too() {
+        for format in Format::ALL {
+            assert_eq!(format.has_bytes(), format.wgsl.contains("fn packed_eight("), "{format:?}");
+        }
     }
 
     #[test]

@@ -58,6 +58,14 @@ impl Pairs {
         }
         pairs
     }
+
+    /// The scales d · s and the minima -m · t.
+    #[inline(always)]
+    pub(super) fn scales<D: Dots>(self, d: Half, m: Half) -> [D::Floats; 2] {
+        let (s, t) = self.unpack();
+        let (d, minus_m) = (D::splat_half(d.bits()), D::splat_half(m.bits() ^ 0x8000));
+        [D::mul(D::eight(s), d), D::mul(D::eight(t), minus_m)]
+    }
 }
 
 /// The numbers of levels over which values are tried to reach.
@@ -99,9 +107,8 @@ impl Integers<256> for Block {
 
     #[inline(always)]
     fn scales<D: Dots>(blocks: &[Self]) -> [D::Floats; 2] {
-        let (s, t) = blocks[0].pairs.unpack();
-        let (d, minus_m) = (D::splat_half(blocks[0].d.bits()), D::splat_half(blocks[0].m.bits() ^ 0x8000));
-        [D::mul(D::eight(s), d), D::mul(D::eight(t), minus_m)]
+        let Self { d, m, pairs, .. } = blocks[0];
+        pairs.scales::<D>(d, m)
     }
 }
 

@@ -40,7 +40,11 @@ impl QuantTensor {
                 blocks.len()
             )));
         }
-        Self { format, blocks: blocks.reshape(&layout.shape)?, transposed: false }.aligned(operation)
+        let mut blocks = blocks.reshape(&layout.shape)?;
+        if blocks.layout().strides.last() != Some(&1) {
+            blocks = crate::ops::contiguous(&blocks)?;
+        }
+        Self { format, blocks, transposed: false }.aligned()
     }
 
     /// New weights with unspecified contents.
@@ -51,7 +55,7 @@ impl QuantTensor {
     }
 
     /// The same weights with blocks that begin where kernels expect them: at whole blocks of the storage, on a GPU.
-    fn aligned(self, operation: &str) -> Result<Self> {
+    fn aligned(self) -> Result<Self> {
         let Device::Gpu(_) = self.device() else { return Ok(self) };
         let layout = self.blocks.layout();
         // Formats whose blocks are whole groups of words, words or halves of them, read them so.
@@ -60,9 +64,7 @@ impl QuantTensor {
         if layout.offset % step == 0 && outer.iter().all(|stride| stride % step == 0) {
             return Ok(self);
         }
-        let blocks = Tensor::empty(self.device(), self.blocks.shape(), DType::UInt8, operation)?;
-        crate::ops::assign(&blocks, (&self.blocks).into())?;
-        Ok(Self { blocks, ..self })
+        self.copied()
     }
 
     #[must_use]
@@ -126,7 +128,7 @@ impl QuantTensor {
 
     /// The same weights on another device.
     pub fn to(&self, device: &Device) -> Result<Self> {
-        Self { blocks: self.blocks.to(device)?, ..self.clone() }.aligned("to")
+        Self { blocks: self.blocks.to(device)?, ..self.clone() }.aligned()
     }
 
     /// The same weights in memory of their own.
@@ -178,16 +180,8 @@ impl QuantTensor {
     }
 
     /// The matrix at an index of the axes before the last two, which stays transposed if it is.
-    #[must_use]
-    pub(crate) fn matrix(&self, index: &[usize]) -> Self {
-        let layout = self.blocks.layout();
-        let mut matrix = layout.clone();
-        for (at, stride) in index.iter().zip(&layout.strides) {
-            matrix.offset += *at as isize * stride;
-        }
-        matrix.shape.drain(..index.len());
-        matrix.strides.drain(..index.len());
-        Self { blocks: self.blocks.with_layout(matrix), ..self.clone() }
+    pub(crate) fn matrix(&self, index: &[Index]) -> Result<Self> {
+        Ok(Self { blocks: self.blocks.index(index)?, ..self.clone() })
     }
 
     /// Rows of a matrix, and part of its blocks along them.

@@ -14,6 +14,7 @@ use crate::cpu::threads::Shared;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::matmul::{self, swapped};
+use crate::ops::take::cpu::nearest;
 use crate::ops::{assign, astype, contiguous, elementwise, narrow};
 use crate::quant::product::{self, Rows};
 use crate::quant::{Format, QuantTensor};
@@ -91,13 +92,6 @@ pub(super) fn decode_rows(device: CpuDevice, w: &QuantTensor, ids: Option<&Tenso
             convert::store::<f32>(device.level(), dtype, numbers, to, dtype.size() as isize, count);
         }
     });
-}
-
-/// The row that an index names: counted from the end where it is negative, the nearest where there is none.
-fn nearest(index: u32, signed: bool, rows: usize) -> usize {
-    let index = if signed { i64::from(index.cast_signed()) } else { i64::from(index) };
-    let from_start = if index < 0 { index + rows as i64 } else { index };
-    from_start.clamp(0, rows as i64 - 1) as usize
 }
 
 /// Rows of elements in pieces that are whole blocks.

@@ -16,7 +16,7 @@ use crate::ops::matmul::gpu::multiply_quantised;
 use crate::ops::parts::{Window, fit, room, window};
 use crate::ops::reduce::{Reduction, reduce};
 use crate::ops::rows::Lanes;
-use crate::ops::{assign, narrow};
+use crate::ops::{assign, contiguous, narrow};
 use crate::quant::{Format, QuantTensor};
 use crate::tensor::Tensor;
 
@@ -198,7 +198,7 @@ pub(super) fn multiply(
 ) -> Result<bool> {
     let context = out.gpu_buffer().context().clone();
     // Elements of a vector lie one after another, so that whole blocks of them can be named by their first.
-    let x = if x.layout().strides[1] == 1 { x.clone() } else { compact(x, name)? };
+    let x = if x.layout().strides[1] == 1 { x.clone() } else { contiguous(x)? };
     let matrices = context.caps().cooperative && x.dtype() == DType::Float16;
     let most = if matrices { FEW_VECTORS } else { VECTORS };
     if w.is_transposed() {
@@ -216,13 +216,6 @@ pub(super) fn multiply(
         return Ok(false);
     }
     Product { name, context: &context, w, x: &x, activation }.launch(out)
-}
-
-/// A copy without gaps.
-fn compact(x: &Tensor, name: &'static str) -> Result<Tensor> {
-    let copy = Tensor::empty(x.device(), x.shape(), x.dtype(), name)?;
-    assign(&copy, x.into())?;
-    Ok(copy)
 }
 
 shader_params! {
@@ -468,7 +461,7 @@ impl Product<'_> {
 
 /// Whether products with weights of a format are computed in integers.
 fn by_digits(format: &Format, caps: &Caps) -> bool {
-    caps.byte_products && format.wgsl.contains("fn packed_eight(")
+    caps.byte_products && format.has_bytes()
 }
 
 /// What loads sixteen elements of a format at once, where blocks begin at multiples of 16 bytes.

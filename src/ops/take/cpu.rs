@@ -56,6 +56,14 @@ pub(crate) unsafe fn take(device: CpuDevice, x: View<'_>, indices: View<'_>, out
     });
 }
 
+/// The place that an index names along an axis of some length: counted from the end where it is negative, the nearest
+/// where there is none.
+#[inline(always)]
+pub(crate) fn nearest(bits: u32, signed: bool, length: usize) -> usize {
+    let (index, length) = (if signed { i64::from(bits.cast_signed()) } else { i64::from(bits) }, length as i64);
+    (if index < 0 { index + length } else { index }).clamp(0, length - 1) as usize
+}
+
 /// Strides are in bytes.
 struct Rows {
     x: *const u8,
@@ -79,9 +87,7 @@ impl Rows {
     unsafe fn source(&self, outer: isize, row: usize) -> *const u8 {
         // SAFETY: the caller's promise.
         let bits = unsafe { self.indices.add(row).read_unaligned() };
-        let index = if self.signed { i64::from(bits as i32) } else { i64::from(bits) };
-        let axis = self.axis as i64;
-        let index = (if index < 0 { index + axis } else { index }).clamp(0, axis - 1);
+        let index = nearest(bits, self.signed, self.axis);
         self.x.wrapping_offset(outer * self.strides[0] + index as isize * self.strides[1])
     }
 
