@@ -40,7 +40,9 @@ var<workgroup> results: array<vec4<f32>, RESULTS>;
 
 //! import tiles/band
 //! import tiles/halves as a
+//! import {A_FILLING} as a
 //! import tiles/halves as b
+//! import {B_FILLING} as b
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -132,6 +132,8 @@ pub const MODULES: &[(&str, &str)] = modules![
     "tiles/band",
     "tiles/quads",
     "tiles/halves",
+    "tiles/halves_by_four",
+    "tiles/halves_by_eight",
 ];
 
 /// What a slot holds: the name of a shared module, or WGSL text of its own.

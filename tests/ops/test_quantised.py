@@ -268,6 +268,41 @@ def test_matmul(device, name, count):
     check_product((w.T @ np.ascontiguousarray(y.T)).numpy().T, values.T, y)
 
 
+def check_halves(got, w, x):
+    """`got` is x · wᵀ of float16 vectors, with weights that were rounded to float16."""
+    x = x.astype(np.float64)
+    want, magnitude = x @ w.T, np.abs(x) @ np.abs(w.T)
+    assert (got.dtype, got.shape) == (np.float16, want.shape)
+    # The weights may be subnormal in float16.
+    allowed = 2.0**-11 * (np.abs(want) + magnitude) + 2.0**-25 * np.abs(x).sum(1, keepdims=True)
+    wrong = np.argwhere(~(np.abs(got.astype(np.float64) - want) <= allowed))
+    assert not len(wrong), f"{len(wrong)} of {got.size}, the first at {wrong[:9].tolist()}"
+
+
+@formats
+def test_matmul_in_float16(device, exact_cpu, name):
+    w, values = weights(name, 70, 1024, device)
+    for count in (12, 70):
+        x, y = normal((count, 1024)).astype(np.float16), normal((count, 70), 2).astype(np.float16)
+        check_halves((x @ w.T).numpy(), values, x)
+        check_halves((w @ np.ascontiguousarray(x.T)).numpy().T, values, x)
+        check_halves((y @ w).numpy(), values.T, y)
+        check_halves((w.T @ np.ascontiguousarray(y.T)).numpy().T, values.T, y)
+
+
+@pytest.mark.parametrize("name", ["q8_0", "nf4"])
+def test_matmul_in_large_tiles(plain_device, exact_cpu, name):
+    """Of the largest, a few fill the device: of 256 by 128, some of them not full."""
+    w, values = weights(name, 12500, 64, plain_device)
+    for count in (100, 300):
+        x = normal((count, 64)).astype(np.float16)
+        check_halves((x @ w.T).numpy(), values, x)
+        check_halves((w @ np.ascontiguousarray(x.T)).numpy().T, values, x)
+    w, values = weights(name, 70, 12544, plain_device)
+    y = normal((300, 70), 2).astype(np.float16)
+    check_halves((y @ w).numpy(), values.T, y)
+
+
 @pytest.mark.parametrize("name", ["q8_0", "q4_k", "int8"])
 def test_cuts_keep_blocks_whole(device, exact_cpu, name):
     """Few vectors and many, rows of lengths that are no powers of two, and many long rows."""
@@ -418,6 +453,12 @@ def test_bytes_of_any_kind_and_alignment(any_device, name):
         del w, source, sources
         gc.collect()
     tensor = gk.asarray(np.concatenate([np.zeros(5, np.uint8), blocks.reshape(-1)]), device=any_device)[5:]
+    np.testing.assert_array_equal(gk.from_blocks(tensor, name, (6, 256)).dequantize().numpy(), want)
+    for gaps in (blocks.repeat(2, axis=1), blocks.repeat(2, axis=0)):
+        columns, rows = gaps.shape[1] // blocks.shape[1], gaps.shape[0] // blocks.shape[0]
+        tensor = gk.asarray(gaps, device=any_device)[::rows, ::columns]
+        np.testing.assert_array_equal(gk.from_blocks(tensor, name, (6, 256)).dequantize().numpy(), want)
+    tensor = gk.asarray(np.ascontiguousarray(blocks.T), device=any_device).T
     np.testing.assert_array_equal(gk.from_blocks(tensor, name, (6, 256)).dequantize().numpy(), want)
 
 

@@ -1,9 +1,10 @@
-// One float16 operand of a tiled matrix product, on its way from storage to workgroup memory. Its lines are the rows of
-// the left operand or the columns of the right one; `inner` is the axis that is summed over.
+// The tile of one float16 operand of a matrix product, in workgroup memory. Its lines are the rows of the left operand or
+// the columns of the right one; `inner` is the axis that is summed over. How it is filled is said by
+// tiles/halves_by_four, or by tiles/halves_by_eight for quantised weights.
 //
-// Four elements at a time keep the order that they have in storage, along the inner axis or across the lines, since
-// cooperative matrices can be loaded from either. The stretches of a tile are padded, so that those which are read
-// together begin in different banks.
+// Neighbours keep the order that they have in storage, along the inner axis or across the lines, since cooperative
+// matrices can be loaded from either. The stretches of a tile are padded, so that those which are read together begin in
+// different banks.
 override this_ALONG_INNER: bool = true;
 // Lines in a tile, and vectors from one stretch of it to the next.
 override this_LINES: u32 = 128u;
@@ -11,34 +12,6 @@ override this_PITCH: u32 = 10u;
 // Where in workgroup memory its tile begins.
 override this_FIRST: u32 = 0u;
 
-// The line and the inner place, inside the tile, of the four elements that an invocation moves by its load number `load`.
-fn this_spot(lane: u32, load: u32) -> vec2<u32> {
-    let index = lane + load * THREADS;
-    if (this_ALONG_INNER) { return vec2<u32>(index / (STEP / 4u), index % (STEP / 4u) * 4u); }
-    return vec2<u32>(index % (this_LINES / 4u) * 4u, index / (this_LINES / 4u));
-}
-// What does not exist is loaded from the last place that does. For lines this will do, since their results are not
-// stored. Behind the end of the inner axis there have to be zeros, which `this_cut` puts there: apart from the loads,
-// and for the last step only, since a branch or a choice at each load costs a third of the speed.
-fn this_fetch(start: u32, first: u32, lines: u32, begin: u32, end: u32, spot: vec2<u32>) -> vec4<f16> {
-    let inner = begin + spot.y;
-    if (this_ALONG_INNER) {
-        let line = min(first + spot.x, lines - 1u);
-        return this_four(start + line * params.this_outer, params.this_inner, min(inner, (end - 1u) / 4u * 4u), end);
-    }
-    let line = min(first + spot.x, (lines - 1u) / 4u * 4u);
-    return this_four(start + min(inner, end - 1u) * params.this_inner, params.this_outer, line, lines);
-}
-fn this_cut(four: vec4<f16>, begin: u32, end: u32, spot: vec2<u32>) -> vec4<f16> {
-    return select(vec4<f16>(), four, begin + spot.y < end);
-}
-fn this_stage(spot: vec2<u32>, four: vec4<f16>) {
-    if (this_ALONG_INNER) {
-        tiles[this_FIRST + spot.x * this_PITCH + spot.y / 4u] = four;
-    } else {
-        tiles[this_FIRST + spot.y * this_PITCH + spot.x / 4u] = four;
-    }
-}
 // Where the matrix of a line and an inner place begins.
 fn this_matrix(line: u32, inner: u32) -> u32 {
     if (this_ALONG_INNER) { return this_FIRST + line * this_PITCH + inner / 4u; }

@@ -20,7 +20,7 @@ struct Params {
     columns: u32,
     inner: u32,
     splits: u32,
-    // How much of the inner axis a split takes: a multiple of four.
+    // How much of the inner axis a split takes: a multiple of sixteen.
     chunk: u32,
     scale: f32,
 }

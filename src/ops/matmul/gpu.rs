@@ -371,7 +371,7 @@ impl Product<'_> {
 
     /// Binds what a piece needs and records it. Everything fits.
     fn dispatch(self, context: &Context, way: Way, splits: usize) -> Result<()> {
-        let this = if way.turns(&self) { self.transposed() } else { self };
+        let this = way.turned(&self);
         let caps = context.caps();
         let (a, b) = (
             this.a.window(this.batches, this.rows, this.inner, caps),
@@ -385,7 +385,8 @@ impl Product<'_> {
             &[target.split, target.batch, target.row, target.column],
             caps.alignment,
         );
-        let chunk = this.inner.div_ceil(splits).next_multiple_of(4);
+        // Whole matrices, and what is moved into their tiles at once.
+        let chunk = this.inner.div_ceil(splits).next_multiple_of(BLOCK as usize);
         let along = match way {
             Way::Narrow { lanes, .. } => [lanes.is_some(), true],
             _ => [this.a.along_inner(this.rows, this.inner), this.b.along_inner(this.columns, this.inner)],
@@ -462,12 +463,21 @@ impl Stored {
         }
     }
 
-    /// What loads four of them.
-    fn access(self, quads: bool) -> Slot {
+    /// What loads four of them, or eight of blocks on their way to cooperative matrices.
+    fn access(self, quads: bool, way: Way) -> Slot {
+        match (self, way) {
+            (Self::Dense(_), _) if quads => Slot::module("access/vector_quads"),
+            (Self::Dense(_), _) => Slot::module("access/vector_elements"),
+            (Self::Blocks(format), Way::Cooperative { .. }) => Slot::Text(decoding(format, "")),
+            (Self::Blocks(format), _) => Slot::Text(decoding(format, "access/vector_blocks")),
+        }
+    }
+
+    /// How many of them an invocation moves into a tile for cooperative matrices at once, and what does that.
+    const fn filling(self) -> (u32, &'static str) {
         match self {
-            Self::Dense(_) if quads => Slot::module("access/vector_quads"),
-            Self::Dense(_) => Slot::module("access/vector_elements"),
-            Self::Blocks(format) => Slot::Text(decoding(format, "access/vector_blocks")),
+            Self::Dense(_) => (4, "tiles/halves_by_four"),
+            Self::Blocks(_) => (8, "tiles/halves_by_eight"),
         }
     }
 }
@@ -522,7 +532,9 @@ impl Way {
         let cooperative = caps.cooperative && caps.subgroups && halves && smallest == largest;
         let with_matrices =
             |(subgroups, blocks, step)| Self::Cooperative { subgroups, subgroup: smallest, blocks, step };
-        if (9..=NARROW).contains(&columns) && cooperative && with_matrices(NARROW_MATRICES).fits(caps) {
+        let is_busy = |way: &Self| way.tiles(&way.turned(product)) >= BUSY;
+        let suits = |way: &Self| way.fits(caps) && way.is_filled_evenly(product);
+        if (9..=NARROW).contains(&columns) && cooperative && suits(&with_matrices(NARROW_MATRICES)) {
             return with_matrices(NARROW_MATRICES);
         }
         if columns <= NARROW && !quantised {
@@ -540,14 +552,15 @@ impl Way {
             };
         }
         if cooperative {
-            let mut possible = MATRICES.into_iter().map(with_matrices).filter(|way| way.fits(caps));
-            if let Some(way) = possible.clone().find(|way| way.tiles(product) >= BUSY).or(possible.next_back()) {
+            let ways = MATRICES.into_iter().map(|matrices| with_matrices(matrices).longer_along_vectors(product));
+            let mut possible = ways.filter(suits);
+            if let Some(way) = possible.clone().find(is_busy).or(possible.next_back()) {
                 return way;
             }
         }
         let mut possible =
             [[16, 16], [8, 8]].map(|threads| Self::Tiles { threads }).into_iter().filter(|way| way.fits(caps));
-        let best = possible.clone().find(|way| way.tiles(product) >= BUSY).or(possible.next_back());
+        let best = possible.clone().find(is_busy).or(possible.next_back());
         // Every device takes 16 invocations.
         best.unwrap_or(Self::Tiles { threads: [4, 4] })
     }
@@ -566,6 +579,27 @@ impl Way {
             Self::Narrow { .. } => 0.0,
         };
         self.threads() <= caps.workgroup && bytes <= f64::from(caps.shared)
+    }
+
+    /// Quantised weights are decoded for each tile anew, so that tiles are longer along the other operand, unless that
+    /// is too short for it.
+    fn longer_along_vectors(mut self, product: &Product<'_>) -> Self {
+        let (turned, [rows, columns]) = (self.turned(product), self.lines().map(|lines| lines as usize));
+        let Self::Cooperative { subgroups, .. } = &mut self else { return self };
+        let shorter = rows.min(columns);
+        if turned.a.blocks.is_some() && turned.columns <= shorter || turned.b.blocks.is_some() && turned.rows > shorter
+        {
+            subgroups.reverse();
+        }
+        self
+    }
+
+    /// Whether all invocations move equally much into the tiles of cooperative matrices.
+    fn is_filled_evenly(self, product: &Product<'_>) -> bool {
+        let Self::Cooperative { step, .. } = self else { return true };
+        let turned = self.turned(product);
+        let units = [turned.a, turned.b].map(|side| side.stored().filling().0);
+        self.lines().iter().zip(units).all(|(lines, unit)| (lines * step / unit).is_multiple_of(self.threads()))
     }
 
     fn threads(self) -> u32 {
@@ -617,10 +651,14 @@ impl Way {
         }
     }
 
+    /// The product as it is computed.
+    fn turned<'a>(self, product: &Product<'a>) -> Product<'a> {
+        if self.turns(product) { product.transposed() } else { *product }
+    }
+
     /// How many workgroups share the inner axis, so that a small result keeps the whole GPU busy.
     fn splits(self, product: &Product<'_>, inner: usize) -> usize {
-        let turned = if self.turns(product) { product.transposed() } else { *product };
-        let tiles = self.tiles(&turned);
+        let tiles = self.tiles(&self.turned(product));
         let (wanted, least): (usize, usize) = match self {
             // So many invocations keep enough loads under way.
             Self::Narrow { lanes: None, .. } => ((1_usize << 17).div_ceil(tiles), 64),
@@ -702,8 +740,8 @@ impl Variant {
 
     fn spec(&self) -> Spec {
         let mut slots = vec![
-            ("A_ACCESS", self.a.access(self.quads[0])),
-            ("B_ACCESS", self.b.access(self.quads[1])),
+            ("A_ACCESS", self.a.access(self.quads[0], self.way)),
+            ("B_ACCESS", self.b.access(self.quads[1], self.way)),
             ("OUT", Slot::module(dtype_module(self.out))),
             ("OUT_ACCESS", Slot::module(vector_store_module(self.out_quads, self.out.size()))),
         ];
@@ -751,14 +789,15 @@ impl Variant {
                 (include_str!("../../../shaders/matmul.wgsl"), constants)
             }
             Way::Cooperative { subgroups, blocks, step, .. } => {
-                let loads = lines.map(|lines| lines * step / 4 / threads);
+                let [(a_unit, a_filling), (b_unit, b_filling)] = [self.a, self.b].map(Stored::filling);
                 counts(&[
                     ("ROW_BLOCKS", blocks[0]),
                     ("COLUMN_BLOCKS", blocks[1]),
                     ("STEP_BLOCKS", step / BLOCK),
-                    ("A_LOADS", loads[0]),
-                    ("B_LOADS", loads[1]),
+                    ("A_LOADS", lines[0] * step / a_unit / threads),
+                    ("B_LOADS", lines[1] * step / b_unit / threads),
                 ]);
+                slots.extend([("A_FILLING", Slot::module(a_filling)), ("B_FILLING", Slot::module(b_filling))]);
                 let [[a_pitch, a_tile], [b_pitch, b_tile]] = [0, 1].map(|i| self.way.matrix_tile(i, self.along[i]));
                 let constants = vec![
                     ("THREADS", number(threads)),
