@@ -6,6 +6,7 @@ import doctest
 import functools
 import gc
 import inspect
+import io
 import json
 import os
 import shutil
@@ -72,6 +73,12 @@ def gguf_bytes(tensors=(), metadata=(), version=3, alignment=32):
         head += struct.pack(f"<{len(shape)}QIQ", *reversed(shape), kind, len(data))
         data += content + bytes(-len(content) % alignment)
     return head + bytes(-len(head) % alignment) + data
+
+
+def npz_bytes(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
 
 
 def safetensors_bytes(tensors, metadata=None, padding=""):
@@ -385,6 +392,36 @@ def test_a_closed_file(tmp_path):
     for take in (lambda: model["x"], lambda: model.raw("x"), lambda: model.metadata["k"]):
         with pytest.raises(gk.ArgumentError, match=r"open: .*model\.gguf has been closed; open it again"):
             take()
+    assert repr(model).endswith("1 tensors, 12 bytes, device=cpu, closed>")
+
+
+def test_names_that_are_not_there(tmp_path):
+    metadata = [("k.rope", 1, gguf.GGUFValueType.UINT32)]
+    path = write_gguf(tmp_path / "model.gguf", {"blk.0.attn_q.weight": np.ones(3, np.float32)}, metadata)
+    model = gk.open(path)
+    for take, message in [
+        (lambda: model["blk.0.attn_q.weigth"], "has no tensor 'blk.0.attn_q.weigth'; did you mean"),
+        (lambda: model.raw("output"), r"has no tensor 'output'; \.tensors lists what it has"),
+        (lambda: model.metadata["k.rop"], r"open: .*model\.gguf has no metadata 'k.rop'; did you mean 'k.rope'\?"),
+        (lambda: model.metadata["name"], r"has no metadata 'name'; \.metadata lists what it has"),
+        (lambda: model.metadata[3], "has no metadata 3"),
+    ]:
+        with pytest.raises(KeyError, match=message):
+            take()
+    assert model.metadata.get("name") is None
+    assert "name" not in model.metadata
+
+
+def test_a_warning_points_to_the_caller(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"x": np.ones(3)}, path)
+    printed = run_script(f"""
+        import os, warnings
+        with warnings.catch_warnings(record=True) as caught:
+            gk.load({str(path)!r}, device="cpu")
+        print([(each.category.__name__, "gpukern" in os.path.dirname(each.filename)) for each in caught])
+    """)
+    assert printed.strip() == "[('PrecisionWarning', False)]"
 
 
 def test_a_model_is_a_mapping(tmp_path):
@@ -638,6 +675,7 @@ DAMAGED = {
     "empty": (b"", "the file at byte 0", "the file is empty"),
     "something else": (b"hello, world", "the file at byte 0", "neither GGUF"),
     "a PyTorch checkpoint": (b"PK\x03\x04" + bytes(40), "the file at byte 0", "convert it to safetensors"),
+    "NumPy arrays": (npz_bytes(w=np.ones(3)), "the file at byte 0", "numpy.load() reads it"),
     "a NumPy array": (b"\x93NUMPY\x01\x00" + bytes(40), "the file at byte 0", "numpy.load() reads it"),
     "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "the file at byte 0", "git lfs pull"),
     "cut in the header": (GOOD[:50], "the header at byte 8", "has room for 1 at most"),

@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, NoReturn, TypeAlias, final
@@ -79,10 +80,11 @@ TensorInfo.__module__ = "gpukern"
 class _File:
     """One file, mapped, and what its header says."""
 
-    __slots__ = ("_map", "bytes", "format", "metadata", "name", "path", "tensors", "version")
+    __slots__ = ("_map", "bytes", "closed", "format", "metadata", "name", "path", "tensors", "version")
 
     def __init__(self, path: Path, operation: str) -> None:
         self.path = path
+        self.closed = False
         self.name = f"{operation}: {printable(path)}"
         self._map, self.bytes = _map(path, self.name)
         self.format, self.version, self.metadata, self.tensors = _native._read_header(self.name, self.bytes)
@@ -103,6 +105,7 @@ class _File:
         # The system lets go of the file with the last tensor that shares its memory.
         self.bytes = np.empty(0, np.uint8)
         self._map = None
+        self.closed = True
 
 
 def _map(path: Path, name: str) -> tuple[mmap.mmap | None, _Bytes]:
@@ -149,9 +152,10 @@ class _Entry(NamedTuple):
 class Metadata(Mapping[str, Any]):
     """The metadata of a model, whose arrays are made when they are asked for."""
 
-    __slots__ = ("_made", "_places")
+    __slots__ = ("_made", "_name", "_places")
 
-    def __init__(self, files: Iterable[_File]) -> None:
+    def __init__(self, files: Iterable[_File], name: str) -> None:
+        self._name = name
         # The first of several files has what concerns the whole.
         self._places: dict[str, tuple[_File, Any]] = {}
         for file in files:
@@ -161,7 +165,7 @@ class Metadata(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._made:
-            file, value = self._places[key]
+            file, value = self.place(key)
             self._made[key] = _value(file, value)
             if is_place(value):
                 file.forget(value[2], value[3])
@@ -181,7 +185,15 @@ class Metadata(Mapping[str, Any]):
 
     def place(self, key: str) -> tuple[_File, Any]:
         """Give the file of a value, and the value itself, or where it lies if it is an array."""
+        if key not in self._places:
+            raise KeyError(f"{self._name} has no metadata {key!r}; {_near(key, self._places, '.metadata')}")
         return self._places[key]
+
+
+def _near(name: object, names: Iterable[str], where: str) -> str:
+    """Say what a name that is not there might have been meant for."""
+    close = get_close_matches(str(name)[:300], names, n=1)
+    return f"did you mean '{printable(close[0])}'?" if close else f"{where} lists what it has"
 
 
 def is_place(value: object) -> bool:
@@ -266,7 +278,7 @@ class ModelFile(Mapping[str, Tensor | QuantTensor]):
             for file in self._files:
                 file.read_ahead()
         self._tensors: Mapping[str, TensorInfo] | None = None
-        self.metadata = Metadata(self._files)
+        self.metadata = Metadata(self._files, f"{operation}: {printable(self._path)}")
 
     @property
     def format(self) -> str:
@@ -303,8 +315,8 @@ class ModelFile(Mapping[str, Tensor | QuantTensor]):
     def _entry(self, name: object) -> _Entry:
         entry = self._entries.get(name) if isinstance(name, str) else None
         if entry is None:
-            message = f"{self._operation}: {printable(self._path)} has no tensor {name!r}; .tensors lists what it has"
-            raise KeyError(message)
+            advice = _near(name, self._entries, ".tensors")
+            raise KeyError(f"{self._operation}: {printable(self._path)} has no tensor {name!r}; {advice}")
         if entry.end > entry.file.bytes.size:
             _refuse_closed(entry.file)
         return entry
@@ -343,9 +355,10 @@ class ModelFile(Mapping[str, Tensor | QuantTensor]):
 
     def __repr__(self) -> str:
         size = sum(entry.end - entry.start for entry in self._entries.values())
+        closed = ", closed" * any(file.closed for file in self._files)
         return (
             f"<gpukern.ModelFile '{printable(self._path)}': {self.format}, {len(self)} tensors, "
-            f"{size:,} bytes, device={self.device.id}>"
+            f"{size:,} bytes, device={self.device.id}{closed}>"
         )
 
     def _make(self, entry: _Entry, moved: Callable[[int], object]) -> Tensor | QuantTensor:

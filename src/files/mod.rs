@@ -202,6 +202,9 @@ pub fn read(bytes: &[u8]) -> Result<Contents, FileError> {
     }
     let problem = match bytes {
         [] => "the file is empty",
+        [b'P', b'K', 3, 4, ..] if first_of_zip(bytes).ends_with(b".npy") => {
+            "this is an archive of NumPy arrays; numpy.load() reads it"
+        }
         [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
             "this is a PyTorch checkpoint, which is a program as much as data; convert it to safetensors"
         }
@@ -214,6 +217,12 @@ pub fn read(bytes: &[u8]) -> Result<Contents, FileError> {
         _ => "the file is neither GGUF (it does not begin with 'GGUF') nor safetensors (its byte 8 is not '{')",
     };
     Err(FileError::new("the file", 0, problem))
+}
+
+/// The name of the first file in an archive.
+fn first_of_zip(bytes: &[u8]) -> &[u8] {
+    let length = bytes.get(26..28).map_or(0, |length| u16::from_le_bytes([length[0], length[1]]));
+    bytes.get(30..30 + usize::from(length)).unwrap_or_default()
 }
 
 /// A name from a file, fit for a message: in quotes, of bounded length, without control characters.
@@ -275,6 +284,8 @@ mod tests {
             (&b""[..], "the file is empty"),
             (b"PK\x03\x04", "this is a PyTorch checkpoint"),
             (b"\x80\x02}", "this is a PyTorch checkpoint"),
+            (b"PK\x03\x04----------------------\x05\x00\x00\x00w.npy", "this is an archive of NumPy arrays"),
+            (b"PK\x03\x04----------------------\xff\xff\x00\x00w.npy", "this is a PyTorch checkpoint"),
             (b"\x93NUMPY\x01\x00", "this is a NumPy array"),
             (b"tjgg\x03", "this is a GGML file from before GGUF"),
             (b"version https://git-lfs.github.com/spec/v1", "this is a Git LFS pointer"),

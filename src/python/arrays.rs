@@ -413,9 +413,24 @@ fn float64_policy(py: Python<'_>, operation: &str, name: &str, warn: bool) -> Py
                 "{operation}: {name} is float64 and is computed in float32, since GPUs have no float64 in common. \
                  Convert it beforehand, or set gpukern.config.float64 to 'cast' or 'error'. This is said once."
             );
-            PyErr::warn(py, &errors::precision_warning(py), &CString::new(message)?, 1)
+            PyErr::warn(py, &errors::precision_warning(py), &CString::new(message)?, callers_frame(py)?)
         }
         _ => Ok(()),
+    }
+}
+
+/// How many frames up the caller of this package is, which warnings point to: 1 for the innermost frame.
+fn callers_frame(py: Python<'_>) -> PyResult<i32> {
+    let mut level = 1;
+    let mut frame = py.import(intern!(py, "sys"))?.call_method0(intern!(py, "_getframe"))?;
+    loop {
+        let module = frame.getattr(intern!(py, "f_globals"))?.get_item(intern!(py, "__name__"));
+        let inside = module.is_ok_and(|name| name.to_string().split('.').next() == Some("gpukern"));
+        frame = frame.getattr(intern!(py, "f_back"))?;
+        if !inside || frame.is_none() {
+            return Ok(level);
+        }
+        level += 1;
     }
 }
 
