@@ -39,8 +39,6 @@ def program(seed, **options):
 @pytest.mark.parametrize(("kind", "chunk"), CHUNKS)
 def test_random_programs(device, kind, chunk):
     _, on_gpus, options = KINDS[kind]
-    if device.backend == "gl":
-        pytest.skip(f"{device.id}: Mesa's compiler for GL takes the process down with one of fifteen programs")
     if device.backend != "cpu" and chunk >= on_gpus:
         pytest.skip(f"{device.id} is no CPU device: it takes fewer programs, and none that round")
     options = options | {"whole": "llvmpipe" in device.name}

@@ -1,5 +1,6 @@
 //! Users' kernels on a GPU: compiled with wgpu's checks, and recorded in the stream with everything else.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::context::Context;
@@ -9,6 +10,7 @@ use crate::error::{Bytes, Result};
 use crate::kernel::bind::{self, Ready};
 use crate::kernel::compile::{check, on_deep_stack, parse};
 use crate::kernel::grid::{self, Grid};
+use crate::kernel::guards::guarded;
 use crate::kernel::reflect::Access;
 use crate::kernel::source::Source;
 use crate::kernel::{Kernel, Program, Workgroup};
@@ -77,7 +79,7 @@ impl Compiled {
 }
 
 fn compile(context: &Context, kernel: &Kernel, program: &Program, folded: bool) -> Result<Pipeline> {
-    program.check(context.caps().wgsl(program.trusted))?;
+    let info = program.check(context.caps().wgsl(program.trusted))?;
     check_limits(context, kernel, program, folded)?;
     let mut kinds: Vec<BindingKind> = kernel
         .bindings
@@ -89,12 +91,20 @@ fn compile(context: &Context, kernel: &Kernel, program: &Program, folded: bool) 
             Access::Uniform | Access::Immediate => BindingKind::Uniform,
         })
         .collect();
-    let mut module = std::borrow::Cow::Borrowed(&program.module);
+    let mut module = Cow::Borrowed(&program.module);
+    if is_gl(context) {
+        module = Cow::Owned(guarded(&module, &info, program.trusted));
+    }
     if folded {
-        module = std::borrow::Cow::Owned(grid::folded(&program.module, kinds.len() as u32));
+        module = Cow::Owned(grid::folded(&module, kinds.len() as u32));
         kinds.push(BindingKind::Uniform);
     }
     context.compile_module(module.into_owned(), &kernel.name, &kinds, program.trusted)
+}
+
+/// Whether kernels have to be given guards.
+fn is_gl(context: &Context) -> bool {
+    context.device.info.backend == wgpu::Backend::Gl
 }
 
 /// Compiles a shader of ours that has formulas of a user's, with checks.
@@ -106,8 +116,8 @@ pub(crate) fn compile_formulas(
 ) -> Result<Pipeline> {
     let module = on_deep_stack(&source.what, || {
         let (module, _) = parse(source)?;
-        check(source, &module, context.caps().wgsl(false))?;
-        Ok(module)
+        let info = check(source, &module, context.caps().wgsl(false))?;
+        Ok(if is_gl(context) { guarded(&module, &info, false) } else { module })
     })?;
     context.compile_module(module, label, kinds, false)
 }

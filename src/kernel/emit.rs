@@ -6,6 +6,7 @@ use naga::{AddressSpace, Module, ShaderStage};
 use rspirv::binary::Disassemble;
 
 use super::compile::{check, on_deep_stack};
+use super::guards::guarded;
 use super::hints::plain;
 use super::{Kernel, Program};
 use crate::error::Result;
@@ -98,8 +99,10 @@ fn translate(kernel: &Kernel, program: &Program, language: Language) -> Result<E
         Language::Glsl => {
             let options = glsl::Options { version: glsl::Version::Desktop(430), ..glsl::Options::default() };
             let pipeline = glsl::PipelineOptions { shader_stage: stage, entry_point: name, multiview: None };
+            let module = guarded(module, &info, program.trusted);
+            let info = check(&program.source, &module, naga::valid::Capabilities::all())?;
             let mut text = String::new();
-            glsl::Writer::new(&mut text, module, &info, &options, &pipeline, policies)
+            glsl::Writer::new(&mut text, &module, &info, &options, &pipeline, policies)
                 .and_then(|mut writer| writer.write())
                 .map_err(|error| fail(&error))?;
             text

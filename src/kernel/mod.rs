@@ -9,6 +9,7 @@ pub(crate) mod bind;
 pub(crate) mod compile;
 pub mod emit;
 pub(crate) mod grid;
+pub(crate) mod guards;
 mod hints;
 pub mod launch;
 pub mod reflect;
