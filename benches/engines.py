@@ -395,11 +395,25 @@ class Torch(Engine):
         }
 
     def call(self, operation: str, arrays: tuple[Array, ...], out: bool) -> Call:
-        if operation == "blocks q8_0" and self.place == "cpu":
-            return self.blocks(*arrays)
+        if self.place == "cpu" and operation == "blocks q8_0":
+            return self.eight_bits(*arrays)
+        if self.place == "cpu" and operation == "blocks q4_0":
+            return self.four_bits(*arrays)
         return super().call(operation, arrays, out)
 
-    def blocks(self, blocks: Array, x: Array) -> Call:
+    def four_bits(self, blocks: Array, x: Array) -> Call:
+        """Multiply weights of 4 bits with a scale for each 32 elements, in bfloat16."""
+        torch = self.torch
+        each = blocks.reshape(len(blocks), -1, 18)
+        codes = np.concatenate([each[..., 2:] & 15, each[..., 2:] >> 4], axis=-1).reshape(len(blocks), -1)
+        packed = torch._convert_weight_to_int4pack_for_cpu(torch.from_numpy(codes.astype(np.int32)), 1)
+        scales = np.ascontiguousarray(each[..., :2]).view(np.float16)[..., 0].T
+        # Of each group and row the scale, and the zero: what is added.
+        about = torch.from_numpy(np.stack([scales, np.zeros_like(scales)], axis=-1)).to(torch.bfloat16)
+        vector = torch.from_numpy(x)[None].to(torch.bfloat16)
+        return lambda: torch._weight_int4pack_mm_for_cpu(vector, packed, 32, about)[0]
+
+    def eight_bits(self, blocks: Array, x: Array) -> Call:
         """Multiply weights of 8 bits with a scale for each row, in bfloat16."""
         torch = self.torch
         wide = gk.from_blocks(blocks, "q8_0", (len(blocks), x.size), device="cpu").dequantize().numpy()
