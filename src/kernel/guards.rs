@@ -157,15 +157,14 @@ impl Guards<'_> {
             }
             _ => None,
         };
-        let expression = match guarded {
-            Some(expression) => expression,
-            None => {
-                let mut expression = old.clone();
-                for operand in operands(&mut expression)? {
-                    *operand = self.at(*operand);
-                }
-                expression
+        let expression = if let Some(expression) = guarded {
+            expression
+        } else {
+            let mut expression = old.clone();
+            for operand in operands(&mut expression)? {
+                *operand = self.at(*operand);
             }
+            expression
         };
         Some(self.new.append(expression, span))
     }

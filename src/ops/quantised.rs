@@ -257,14 +257,13 @@ fn multiply(
         }
         let (matrix, target) = (w.matrix(&w_index)?, out_view.index(&index)?);
         let x = x.index(&index)?.reshape(&[vectors, k])?;
-        match target.layout().reshaped(&[vectors, n]) {
-            Some(layout) => multiply_matrix(name, &matrix, &x, &target.with_layout(layout), activation)?,
+        if let Some(layout) = target.layout().reshaped(&[vectors, n]) {
+            multiply_matrix(name, &matrix, &x, &target.with_layout(layout), activation)?;
+        } else {
             // What cannot be seen as a matrix goes through one.
-            None => {
-                let whole = Tensor::empty(out.device(), &[vectors, n], out.dtype(), name)?;
-                multiply_matrix(name, &matrix, &x, &whole, activation)?;
-                assign(&target, (&whole.reshape(target.shape())?).into())?;
-            }
+            let whole = Tensor::empty(out.device(), &[vectors, n], out.dtype(), name)?;
+            multiply_matrix(name, &matrix, &x, &whole, activation)?;
+            assign(&target, (&whole.reshape(target.shape())?).into())?;
         }
     }
     Ok(())
