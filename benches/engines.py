@@ -408,8 +408,8 @@ class Torch(Engine):
         codes = np.concatenate([each[..., 2:] & 15, each[..., 2:] >> 4], axis=-1).reshape(len(blocks), -1)
         packed = torch._convert_weight_to_int4pack_for_cpu(torch.from_numpy(codes.astype(np.int32)), 1)
         scales = np.ascontiguousarray(each[..., :2]).view(np.float16)[..., 0].T
-        # Of each group and row the scale, and the zero: what is added.
-        about = torch.from_numpy(np.stack([scales, np.zeros_like(scales)], axis=-1)).to(torch.bfloat16)
+        # Of each group and row the scale, and what is added. It is taken to lie in this order.
+        about = torch.from_numpy(np.stack([scales, np.zeros_like(scales)], axis=-1)).to(torch.bfloat16).contiguous()
         vector = torch.from_numpy(x)[None].to(torch.bfloat16)
         return lambda: torch._weight_int4pack_mm_for_cpu(vector, packed, 32, about)[0]
 
