@@ -29,8 +29,9 @@ use crate::tensor::Tensor;
 
 /// Products of so few columns are computed column by column, not in tiles.
 const NARROW: usize = 16;
-/// A GPU is busy with so many workgroups of tiles.
+/// A GPU is busy with so many workgroups of tiles, and with so many of the largest, of which a core runs one at a time.
 const BUSY: usize = 192;
+const BUSY_WITH_LARGE: usize = 96;
 /// Workgroups share an inner axis of at least so many elements each.
 const LEAST_CHUNK: usize = 256;
 
@@ -516,7 +517,7 @@ const STEP: u32 = 8;
 /// Rows and columns of a cooperative matrix.
 const BLOCK: u32 = 16;
 /// Subgroups of a tile, matrices of a subgroup, and steps: tiles of 128 × 256, of 128 × 128 and of 64 × 64.
-const MATRICES: [([u32; 2], [u32; 2], u32); 3] = [([2, 4], [4, 4], 32), ([2, 2], [4, 4], 32), ([2, 2], [2, 2], 32)];
+const MATRICES: [([u32; 2], [u32; 2], u32); 3] = [([2, 4], [4, 4], 32), ([4, 2], [2, 4], 32), ([2, 2], [2, 2], 32)];
 /// For up to 16 rows: tiles of 16 × 128.
 const NARROW_MATRICES: ([u32; 2], [u32; 2], u32) = ([1, 4], [1, 2], 64);
 
@@ -532,7 +533,7 @@ impl Way {
         let cooperative = caps.cooperative && caps.subgroups && halves && smallest == largest;
         let with_matrices =
             |(subgroups, blocks, step)| Self::Cooperative { subgroups, subgroup: smallest, blocks, step };
-        let is_busy = |way: &Self| way.tiles(&way.turned(product)) >= BUSY;
+        let is_busy = |way: &Self| way.tiles(&way.turned(product)) >= way.busy();
         let suits = |way: &Self| way.fits(caps) && way.is_filled_evenly(product);
         if (9..=NARROW).contains(&columns) && cooperative && suits(&with_matrices(NARROW_MATRICES)) {
             return with_matrices(NARROW_MATRICES);
@@ -586,6 +587,9 @@ impl Way {
     fn longer_along_vectors(mut self, product: &Product<'_>) -> Self {
         let (turned, [rows, columns]) = (self.turned(product), self.lines().map(|lines| lines as usize));
         let Self::Cooperative { subgroups, .. } = &mut self else { return self };
+        if rows == columns {
+            return self;
+        }
         let shorter = rows.min(columns);
         if turned.a.blocks.is_some() && turned.columns <= shorter || turned.b.blocks.is_some() && turned.rows > shorter
         {
@@ -635,6 +639,11 @@ impl Way {
         }
     }
 
+    /// How many workgroups keep a GPU busy.
+    fn busy(self) -> usize {
+        if self.subgroups() >= 8 { BUSY_WITH_LARGE } else { BUSY }
+    }
+
     /// How many tiles the results have.
     fn tiles(self, product: &Product<'_>) -> usize {
         let [rows, columns] = self.lines().map(|lines| lines as usize);
@@ -666,7 +675,7 @@ impl Way {
                 let each = lanes.workgroup() as usize / lanes.rows();
                 ((1_usize << 16).div_ceil(tiles * each), 1024)
             }
-            _ => (BUSY.div_ceil(tiles), LEAST_CHUNK),
+            _ => (self.busy().div_ceil(tiles), LEAST_CHUNK),
         };
         wanted.min(inner / least).max(1)
     }
