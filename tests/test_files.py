@@ -9,6 +9,7 @@ import inspect
 import io
 import json
 import os
+import pickle
 import shutil
 import struct
 import sys
@@ -410,6 +411,9 @@ def test_names_that_are_not_there(tmp_path):
             take()
     assert model.metadata.get("name") is None
     assert "name" not in model.metadata
+    with pytest.raises(KeyError) as caught:
+        model["blk"]
+    assert str(pickle.loads(pickle.dumps(caught.value)).args[0]) == str(caught.value)
 
 
 def test_a_warning_points_to_the_caller(tmp_path):

@@ -1009,6 +1009,77 @@ def test_integers_divide_by_zero(any_device):
     assert_works(any_device)
 
 
+# What naga gets wrong for some backends: it is mended, or refused
+
+
+def test_what_is_mended(any_device):
+    """An operand with a minus of its own, parentheses around what is ORed, and the abs of an unsigned integer."""
+    k = kernel(
+        """
+        @group(0) @binding(0) var<storage, read_write> c: atomic<i32>;
+        @group(0) @binding(1) var<storage, read_write> y: array<u32, 5>;
+        @compute @workgroup_size(1) fn f(@builtin(num_workgroups) n: vec3<u32>) {
+            atomicSub(&c, -3);
+            atomicSub(&c, -i32(n.x));
+            atomicSub(&c, 10);
+            y[0] = pack4xU8(vec4<u32>(n.x, 2u, 3u, 4u)) * 3u;
+            y[1] = pack4xU8Clamp(vec4<u32>(n.x, 2u, 3u, 400u)) % 1000u;
+            y[2] = abs(n.x + 0xfffffff0u);
+            y[3] = u32(all(vec3<i32>(-7, 7, -7) / vec3<i32>(i32(n.x) * 2) == vec3<i32>(-3, 3, -3)));
+            y[4] = u32(all(vec2<i32>(-7, 7) % vec2<i32>(i32(n.x) * -2) == vec2<i32>(-1, 1)));
+        }
+        """
+    )
+    c, y = k(c=np.int32(100), out={"y": (5, "uint32")}, inplace=False, workgroups=1, device=any_device)
+    assert c == 100 + 3 + 1 - 10
+    assert y.tolist() == [0x04030201 * 3 % 2**32, 0xFF030201 % 1000, 0xFFFFFFF1, 1, 1]
+
+
+def test_what_a_loop_carries(any_device):
+    k = kernel(
+        """
+        @group(0) @binding(0) var<storage, read_write> y: array<u32>;
+        @compute @workgroup_size(1) fn f() {
+            var k = 0u;
+            loop {
+                let t = y[k];
+                y[k] = 7u;
+                if (t > 99u) { break; }
+                continuing { k = k + t; }
+            }
+            y[9] = k;
+        }
+        """
+    )
+    y = np.array([1, 2, 0, 100, 0, 0, 0, 0, 0, 0], np.uint32)
+    if any_device.backend in ("cpu", "vulkan"):
+        assert k(y=y, threads=1, device=any_device).tolist() == [7, 7, 0, 7, 0, 0, 0, 0, 0, 3]
+    else:
+        with pytest.raises(gk.KernelError, match=r"(?s)computes 't'.*let t = y\[k\].*declare it with var"):
+            k(y=y, threads=1, device=any_device)
+    assert_works(any_device)
+
+
+def test_gaps_between_fields(any_device):
+    k = kernel(
+        """
+        struct P { @size(16) a: f32, b: f32, @align(32) c: f32 }
+        @group(0) @binding(0) var<uniform> p: P;
+        @group(0) @binding(1) var<storage, read_write> y: array<f32, 3>;
+        @compute @workgroup_size(1) fn f() { y[0] = p.a; y[1] = p.b; y[2] = p.c; }
+        """
+    )
+    arguments = {"p": {"a": 1, "b": 2, "c": 3}, "out": {"y": (3, "float32")}, "threads": 1, "device": any_device}
+    if any_device.backend != "gl":
+        assert k(**arguments).tolist() == [1, 2, 3]
+    else:
+        with pytest.raises(
+            gk.KernelError, match=r"variable 'p': GL has no @size .* fields of 'P' .* gaps between them"
+        ):
+            k(**arguments)
+    assert_works(any_device)
+
+
 # What a process does once
 
 

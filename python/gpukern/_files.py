@@ -186,14 +186,24 @@ class Metadata(Mapping[str, Any]):
     def place(self, key: str) -> tuple[_File, Any]:
         """Give the file of a value, and the value itself, or where it lies if it is an array."""
         if key not in self._places:
-            raise KeyError(f"{self._name} has no metadata {key!r}; {_near(key, self._places, '.metadata')}")
+            raise _NoSuchNameError(f"{self._name} has no metadata {key!r}", key, self._places, ".metadata")
         return self._places[key]
 
 
-def _near(name: object, names: Iterable[str], where: str) -> str:
-    """Say what a name that is not there might have been meant for."""
-    close = get_close_matches(str(name)[:300], names, n=1)
-    return f"did you mean '{printable(close[0])}'?" if close else f"{where} lists what it has"
+class _NoSuchNameError(KeyError):
+    """A name that is not there, and what it may have been meant for: that is looked for when the message is read."""
+
+    def __init__(self, message: str, name: object, names: Iterable[str], where: str) -> None:
+        super().__init__(name)
+        self._about = message, names, where
+
+    def __str__(self) -> str:
+        message, names, where = self._about
+        close = get_close_matches(str(self.args[0])[:300], names, n=1)
+        return f"{message}; " + (f"did you mean '{printable(close[0])}'?" if close else f"{where} lists what it has")
+
+    def __reduce__(self) -> tuple[type[KeyError], tuple[str]]:
+        return KeyError, (str(self),)
 
 
 def is_place(value: object) -> bool:
@@ -315,8 +325,8 @@ class ModelFile(Mapping[str, Tensor | QuantTensor]):
     def _entry(self, name: object) -> _Entry:
         entry = self._entries.get(name) if isinstance(name, str) else None
         if entry is None:
-            advice = _near(name, self._entries, ".tensors")
-            raise KeyError(f"{self._operation}: {printable(self._path)} has no tensor {name!r}; {advice}")
+            message = f"{self._operation}: {printable(self._path)} has no tensor {name!r}"
+            raise _NoSuchNameError(message, name, self._entries, ".tensors")
         if entry.end > entry.file.bytes.size:
             _refuse_closed(entry.file)
         return entry

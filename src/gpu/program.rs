@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use naga::Module;
+
 use super::context::Context;
 use super::pipeline::{BindingKind, Pipeline};
 use super::stream::{Binding, Bound, Launch, Ring};
@@ -11,6 +13,7 @@ use crate::kernel::bind::{self, Ready};
 use crate::kernel::compile::{check, on_deep_stack, parse};
 use crate::kernel::grid::{self, Grid};
 use crate::kernel::guards::guarded;
+use crate::kernel::mistranslated;
 use crate::kernel::reflect::Access;
 use crate::kernel::source::Source;
 use crate::kernel::{Kernel, Program, Workgroup};
@@ -80,6 +83,7 @@ impl Compiled {
 
 fn compile(context: &Context, kernel: &Kernel, program: &Program, folded: bool) -> Result<Pipeline> {
     let info = program.check(context.caps().wgsl(program.trusted))?;
+    refuse_mistranslated(context, &program.source, &program.module)?;
     check_limits(context, kernel, program, folded)?;
     let mut kinds: Vec<BindingKind> = kernel
         .bindings
@@ -107,6 +111,14 @@ fn is_gl(context: &Context) -> bool {
     context.device.info.backend == wgpu::Backend::Gl
 }
 
+/// Refuses what would mean something else on this backend.
+fn refuse_mistranslated(context: &Context, source: &Source, module: &Module) -> Result<()> {
+    if context.device.info.backend != wgpu::Backend::Vulkan {
+        mistranslated::refuse_loops(source, module)?;
+    }
+    if is_gl(context) { mistranslated::refuse_layouts(source, module) } else { Ok(()) }
+}
+
 /// Compiles a shader of ours that has formulas of a user's, with checks.
 pub(crate) fn compile_formulas(
     context: &Context,
@@ -117,6 +129,7 @@ pub(crate) fn compile_formulas(
     let module = on_deep_stack(&source.what, || {
         let (module, _) = parse(source)?;
         let info = check(source, &module, context.caps().wgsl(false))?;
+        refuse_mistranslated(context, source, &module)?;
         Ok(if is_gl(context) { guarded(&module, &info, false) } else { module })
     })?;
     context.compile_module(module, label, kinds, false)

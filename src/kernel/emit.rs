@@ -8,6 +8,7 @@ use rspirv::binary::Disassemble;
 use super::compile::{check, on_deep_stack};
 use super::guards::guarded;
 use super::hints::plain;
+use super::mistranslated;
 use super::{Kernel, Program};
 use crate::error::Result;
 
@@ -55,6 +56,12 @@ fn translate(kernel: &Kernel, program: &Program, language: Language) -> Result<E
     let info = check(&program.source, module, naga::valid::Capabilities::all())?;
     let name = module.entry_points[0].name.clone();
     let stage = ShaderStage::Compute;
+    if language != Language::Spirv {
+        mistranslated::refuse_loops(&program.source, module)?;
+    }
+    if language == Language::Glsl {
+        mistranslated::refuse_layouts(&program.source, module)?;
+    }
     let policy = if program.trusted { BoundsCheckPolicy::Unchecked } else { BoundsCheckPolicy::Restrict };
     let policies = BoundsCheckPolicies { index: policy, buffer: policy, ..BoundsCheckPolicies::default() };
     let text = match language {

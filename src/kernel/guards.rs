@@ -76,13 +76,10 @@ impl Guards<'_> {
         self.add(Expression::Binary { op, left, right })
     }
 
-    fn select(
-        &mut self,
-        condition: Handle<Expression>,
-        accept: Handle<Expression>,
-        reject: Handle<Expression>,
-    ) -> Handle<Expression> {
-        self.add(Expression::Select { condition, accept, reject })
+    /// 1 where two integers are equal, and 0 elsewhere. Selecting by vectors takes a later GLSL.
+    fn equal(&mut self, left: Handle<Expression>, right: Handle<Expression>, kind: ScalarKind) -> Handle<Expression> {
+        let expr = self.binary(BinaryOperator::Equal, left, right);
+        self.add(Expression::As { expr, kind, convert: Some(4) })
     }
 
     fn smaller(&mut self, arg: Handle<Expression>, other: Handle<Expression>) -> Handle<Expression> {
@@ -104,19 +101,25 @@ impl Guards<'_> {
         }
     }
 
-    /// How many places there are in what an index goes into, if that is known.
-    fn length(&self, old: Handle<Expression>) -> Option<u32> {
+    /// The last place in what an index goes into.
+    fn last(&mut self, old: Handle<Expression>) -> Option<Handle<Expression>> {
         let types = &self.module.types;
         let inner = match self.info[old].ty.inner_with(types) {
             TypeInner::Pointer { base, .. } => &types[*base].inner,
             inner => inner,
         };
-        match *inner {
-            TypeInner::Array { size: ArraySize::Constant(length), .. } => Some(length.get()),
-            TypeInner::Vector { size, .. } | TypeInner::ValuePointer { size: Some(size), .. } => Some(size as u32),
-            TypeInner::Matrix { columns, .. } => Some(columns as u32),
-            _ => None,
-        }
+        let length = match *inner {
+            TypeInner::Array { size: ArraySize::Constant(length), .. } => length.get(),
+            TypeInner::Vector { size, .. } | TypeInner::ValuePointer { size: Some(size), .. } => size as u32,
+            TypeInner::Matrix { columns, .. } => columns as u32,
+            TypeInner::Array { size: ArraySize::Dynamic, .. } => {
+                let length = self.add(Expression::ArrayLength(self.at(old)));
+                let one = self.constant(None, Literal::U32(1));
+                return Some(self.binary(BinaryOperator::Subtract, length, one));
+            }
+            _ => return None,
+        };
+        Some(self.constant(None, Literal::U32(length - 1)))
     }
 
     /// Adds an expression, with guards where it needs some.
@@ -128,6 +131,7 @@ impl Guards<'_> {
             }
             _ if self.trusted => None,
             Expression::Access { base, index } => self.access(base, index),
+            Expression::AccessIndex { base, index: 1.. } => self.place(base, old),
             Expression::Binary { op: op @ (BinaryOperator::Divide | BinaryOperator::Modulo), left, right } => {
                 self.quotient(op, left, right)
             }
@@ -171,15 +175,29 @@ impl Guards<'_> {
 
     /// The last place there is, for those behind it.
     fn access(&mut self, base: Handle<Expression>, index: Handle<Expression>) -> Option<Expression> {
-        let last = self.length(base)? - 1;
         let (_, scalar) = self.numbers(index)?;
+        let last = self.last(base)?;
         let mut arg = self.at(index);
         if scalar.kind == ScalarKind::Sint {
             // Negative ones are behind it, too.
             arg = self.add(Expression::As { expr: arg, kind: ScalarKind::Uint, convert: None });
         }
-        let last = self.constant(None, Literal::U32(last));
         let index = self.smaller(arg, last);
+        Some(Expression::Access { base: self.at(base), index })
+    }
+
+    /// A place in an array of any length, by a number that is none of the function's expressions.
+    fn place(&mut self, base: Handle<Expression>, old: &Expression) -> Option<Expression> {
+        let types = &self.module.types;
+        let (TypeInner::Pointer { base: ty, .. }, &Expression::AccessIndex { index, .. }) =
+            (self.info[base].ty.inner_with(types), old)
+        else {
+            return None;
+        };
+        let TypeInner::Array { size: ArraySize::Dynamic, .. } = types[*ty].inner else { return None };
+        let last = self.last(base)?;
+        let index = self.constant(None, Literal::U32(index));
+        let index = self.smaller(index, last);
         Some(Expression::Access { base: self.at(base), index })
     }
 
@@ -200,16 +218,17 @@ impl Guards<'_> {
         let harmless = matches!(self.old[right], Expression::Literal(Literal::U32(1..) | Literal::I32(..=-2 | 1..)));
         let (left, mut right) = (self.at(left), self.at(right));
         if !harmless {
-            let [zero, one] = [0, 1].map(|value| self.constant(size, number(value)));
-            let is_zero = self.binary(BinaryOperator::Equal, right, zero);
-            right = self.select(is_zero, one, right);
+            let zero = self.constant(size, number(0));
+            let is_zero = self.equal(right, zero, scalar.kind);
             if signed {
-                let [least, minus_one] = [i32::MIN, -1].map(|value| self.constant(size, number(value)));
-                let is_minus_one = self.binary(BinaryOperator::Equal, right, minus_one);
-                let of_least = self.select(is_minus_one, one, right);
-                let is_least = self.binary(BinaryOperator::Equal, left, least);
-                right = self.select(is_least, of_least, right);
+                let [least, minus_one, two] = [i32::MIN, -1, 2].map(|value| self.constant(size, number(value)));
+                let is_least = self.equal(left, least, scalar.kind);
+                let is_minus_one = self.equal(right, minus_one, scalar.kind);
+                let overflows = self.binary(BinaryOperator::And, is_least, is_minus_one);
+                let more = self.binary(BinaryOperator::Multiply, overflows, two);
+                right = self.binary(BinaryOperator::Add, right, more);
             }
+            right = self.binary(BinaryOperator::Add, right, is_zero);
         }
         if op == BinaryOperator::Divide || !signed {
             return Some(Expression::Binary { op, left, right });
@@ -269,7 +288,7 @@ impl Guards<'_> {
     }
 
     /// The statements with what they refer to in its new places.
-    fn block(&self, old: Block) -> Option<Block> {
+    fn block(&mut self, old: Block) -> Option<Block> {
         let mut block = Block::with_capacity(old.len());
         for (mut statement, span) in old.span_into_iter() {
             let inner: SmallVec<[&mut Block; 2]> = match &mut statement {
@@ -288,8 +307,22 @@ impl Guards<'_> {
             for inner in inner {
                 *inner = self.block(std::mem::take(inner))?;
             }
+            let subtracted = match statement {
+                Statement::Atomic { fun: AtomicFunction::Subtract, value, .. } => self.numbers(value),
+                _ => None,
+            };
             for handle in named(&mut statement)? {
                 *handle = self.at(*handle);
+            }
+            if let Statement::Atomic { fun, value, .. } = &mut statement
+                && subtracted == Some((None, Scalar::I32))
+            {
+                // naga's GLSL writes a minus before the number, which may begin with another.
+                let zero = self.constant(None, Literal::I32(0));
+                *value = self.binary(BinaryOperator::Subtract, zero, *value);
+                *fun = AtomicFunction::Add;
+                let at = value.index() as u32;
+                block.push(Statement::Emit(Range::from_index_range(at..at + 1, &self.new)), span);
             }
             block.push(statement, span);
         }
@@ -318,10 +351,10 @@ impl Guards<'_> {
     }
 }
 
-type Handles<'a> = SmallVec<[&'a mut Handle<Expression>; 4]>;
+pub(super) type Handles<'a> = SmallVec<[&'a mut Handle<Expression>; 4]>;
 
 /// What an expression is made of, unless it is one that kernels cannot have.
-fn operands(expression: &mut Expression) -> Option<Handles<'_>> {
+pub(super) fn operands(expression: &mut Expression) -> Option<Handles<'_>> {
     Some(match expression {
         Expression::Literal(_)
         | Expression::Constant(_)
@@ -355,7 +388,7 @@ fn operands(expression: &mut Expression) -> Option<Handles<'_>> {
 }
 
 /// The expressions that a statement names outside of the blocks in it, unless it is one that kernels cannot have.
-fn named(statement: &mut Statement) -> Option<Handles<'_>> {
+pub(super) fn named(statement: &mut Statement) -> Option<Handles<'_>> {
     Some(match statement {
         Statement::Emit(_)
         | Statement::Block(_)
@@ -441,7 +474,7 @@ mod tests {
 
     fn kernel(body: &str) -> String {
         format!(
-            "var<workgroup> w: array<i32, 8>; var<workgroup> total: atomic<u32>;
+            "var<workgroup> w: array<i32, 8>; var<workgroup> total: atomic<u32>; var<workgroup> signed: atomic<i32>;
              @group(0) @binding(0) var<storage, read_write> y: array<i32>;
              @group(0) @binding(1) var<storage, read> x: array<f32>;
              fn twice(v: i32) -> i32 {{ return v + v; }}
@@ -451,25 +484,28 @@ mod tests {
 
     #[test]
     fn what_needs_a_guard_gets_one() {
-        assert_eq!(counts(&kernel("w[i] = 1; y[i] = w[y[i]];"), ["min("]), [2]);
-        assert_eq!(counts(&kernel("y[i] = y[0] / y[1];"), ["== 0", "== -1", "-2147483648"]), [1, 1, 1]);
-        assert_eq!(counts(&kernel("y[i] = y[0] % y[1];"), ["%", "/"]), [0, 1]);
-        assert_eq!(counts(&kernel("y[i] = i32(x[0]) + i32(u32(x[1]));"), ["max(", "min("]), [2, 2]);
-        assert_eq!(counts(&kernel("y[i] = y[0] << i;"), ["& 31u"]), [1]);
-        assert_eq!(counts(&kernel("y[i] = i32(abs(i));"), ["abs("]), [0]);
-        assert_eq!(counts(&kernel("y[i] = i32(pack4xU8(vec4(i)) * 3u);"), ["<< 24) | 0u)"]), [1]);
+        assert_eq!(counts(&kernel("w[i] = 1; y[0] = w[y[1]];"), ["min("]), [2]);
+        assert_eq!(counts(&kernel("y[i] = y[0];"), ["min(i, (uint(", ".length()"]), [1, 1]);
+        assert_eq!(counts(&kernel("y[0] = y[0] / y[1];"), ["== 0", "== -1", "-2147483648"]), [1, 1, 1]);
+        assert_eq!(counts(&kernel("atomicSub(&signed, -1);"), ["atomicAdd(signed, (0 - -1))"]), [1]);
+        assert_eq!(counts(&kernel("y[5] = y[0];"), [".length()"]), [1]);
+        assert_eq!(counts(&kernel("y[0] = y[0] % y[1];"), ["%", "/"]), [0, 1]);
+        assert_eq!(counts(&kernel("y[0] = i32(x[0]) + i32(u32(x[1]));"), ["max(", "min("]), [2, 2]);
+        assert_eq!(counts(&kernel("y[0] = y[0] << i;"), ["& 31u"]), [1]);
+        assert_eq!(counts(&kernel("y[0] = i32(abs(i));"), ["abs("]), [0]);
+        assert_eq!(counts(&kernel("y[0] = i32(pack4xU8(vec4(i)) * 3u);"), ["<< 24) | 0u)"]), [1]);
         // Three of them are naga's own.
-        assert_eq!(counts(&kernel("y[i] = extractBits(y[0], i, i + 1u);"), ["min("]), [6]);
+        assert_eq!(counts(&kernel("y[0] = extractBits(y[0], i, i + 1u);"), ["min("]), [6]);
     }
 
     #[test]
     fn what_needs_none_is_left_alone() {
-        assert_eq!(counts(&kernel("w[3] = 1; y[i] = y[i + 1u];"), ["min("]), [0]);
-        assert_eq!(counts(&kernel("y[i] = y[0] / 7 + y[1] % -3;"), ["== 0", "%"]), [0, 0]);
-        assert_eq!(counts(&kernel("y[i] = i32(i % 7u);"), ["% 7u", "== 0u"]), [1, 0]);
-        assert_eq!(counts(&kernel("y[i] = y[0] << 3u; y[1] = i32(i) + abs(y[2]);"), ["& 31u", "abs("]), [0, 1]);
-        assert_eq!(counts(&kernel("y[i] = i32(x[0] / x[1]);"), ["== 0"]), [0]);
-        let text = kernel("w[i] = y[0] % y[1] + i32(abs(i)) + i32(pack4xU8(vec4(i)) * 3u);");
+        assert_eq!(counts(&kernel("w[3] = 1; y[0] = y[0];"), ["min("]), [0]);
+        assert_eq!(counts(&kernel("y[0] = y[0] / 7 + y[1] % -3;"), ["== 0", "%"]), [0, 0]);
+        assert_eq!(counts(&kernel("y[0] = i32(i % 7u);"), ["% 7u", "== 0u"]), [1, 0]);
+        assert_eq!(counts(&kernel("y[0] = y[0] << 3u; y[1] = i32(i) + abs(y[2]);"), ["& 31u", "abs("]), [0, 1]);
+        assert_eq!(counts(&kernel("y[0] = i32(x[0] / x[1]);"), ["== 0"]), [0]);
+        let text = kernel("w[3] = y[0] % y[1] + i32(abs(i)) + i32(pack4xU8(vec4(i)) * 3u);");
         assert_eq!(counts_if(true, &text, ["min(", "== 0", "%", "abs(", "<< 24) | 0u)"]), [0, 0, 1, 0, 1]);
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod grid;
 pub(crate) mod guards;
 mod hints;
 pub mod launch;
+pub(crate) mod mistranslated;
 pub mod reflect;
 pub(crate) mod source;
 pub mod types;
@@ -88,7 +89,7 @@ pub struct Program {
     pub workgroup_memory: u64,
     /// Values of all constants that the entry point uses.
     pub constants: Vec<(String, Value)>,
-    source: Source,
+    pub(crate) source: Source,
 }
 
 /// The most that a device has for a workgroup.

@@ -187,7 +187,8 @@ pub(super) fn bindings_of(
     Ok((bindings, unused))
 }
 
-fn refuse_variable(
+/// The error for a variable, in its place.
+pub(super) fn refuse_variable(
     source: &Source,
     module: &Module,
     handle: naga::Handle<naga::GlobalVariable>,

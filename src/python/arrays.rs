@@ -413,7 +413,7 @@ fn float64_policy(py: Python<'_>, operation: &str, name: &str, warn: bool) -> Py
                 "{operation}: {name} is float64 and is computed in float32, since GPUs have no float64 in common. \
                  Convert it beforehand, or set gpukern.config.float64 to 'cast' or 'error'. This is said once."
             );
-            PyErr::warn(py, &errors::precision_warning(py), &CString::new(message)?, callers_frame(py)?)
+            PyErr::warn(py, &errors::precision_warning(py), &CString::new(message)?, callers_frame(py).unwrap_or(1))
         }
         _ => Ok(()),
     }
